@@ -1,0 +1,1 @@
+"""The attestation documents: envelope, statement, bundle. No I/O, no keys."""

@@ -1,0 +1,1 @@
+"""Signers and public keys. The only importer of `cryptography`."""

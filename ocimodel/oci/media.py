@@ -1,0 +1,56 @@
+"""Media types, annotation keys and type URIs: each name stands here and nowhere else.
+
+Those of ours never change meaning: annotation keys begin with ``io.github.ocimodel.``, URIs with
+``https://ocimodel.github.io/spec/v1/``.
+"""
+
+from __future__ import annotations
+
+# OCI image-spec v1.1
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_EMPTY = "application/vnd.oci.empty.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+EMPTY_JSON = b"{}"
+MANIFESTS = frozenset({OCI_MANIFEST, DOCKER_MANIFEST})
+INDEXES = frozenset({OCI_INDEX, DOCKER_LIST})
+
+TITLE = "org.opencontainers.image.title"
+CREATED = "org.opencontainers.image.created"
+REF_NAME = "org.opencontainers.image.ref.name"
+
+# CNCF ModelPack model-spec v0.0.7
+MODEL_MANIFEST = "application/vnd.cncf.model.manifest.v1+json"
+MODEL_CONFIG = "application/vnd.cncf.model.config.v1+json"
+FILEPATH = "org.cncf.model.filepath"
+LAYER_PREFIX = "application/vnd.cncf.model."
+
+# Signatures and attestations
+SIGSTORE_BUNDLE_PREFIX = "application/vnd.dev.sigstore.bundle"
+SIGSTORE_BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+BUNDLE_CONTENT = "dev.sigstore.bundle.content"
+BUNDLE_PREDICATE_TYPE = "dev.sigstore.bundle.predicateType"
+BUNDLE_DSSE = "dsse-envelope"
+INTOTO_PAYLOAD = "application/vnd.in-toto+json"
+STATEMENT_V1 = "https://in-toto.io/Statement/v1"
+STATEMENT_V01 = "https://in-toto.io/Statement/v0.1"
+COSIGN_SIGN = "https://sigstore.dev/cosign/sign/v1"
+SLSA_PROVENANCE = "https://slsa.dev/provenance/v1"
+
+# Ours
+PREFIX = "io.github.ocimodel."
+KEY_ID = PREFIX + "keyid"
+CHUNK_INDEX_ANNOTATION = PREFIX + "chunk-index"
+GROUP = PREFIX + "group"
+CLAIM_EXPIRES = PREFIX + "expires"
+CLAIM_ENVIRONMENT = PREFIX + "environment"
+CLAIM_SEQUENCE = PREFIX + "sequence"
+CLAIM_CHANNEL = PREFIX + "channel"
+PROVENANCE_LAYER = "application/vnd.ocimodel.provenance.v1.raw"
+PROVENANCE_PATH = ".ocimodel/provenance.intoto.json"
+CHUNK_INDEX = "application/vnd.ocimodel.chunk-index.v1+json"
+URI = "https://ocimodel.github.io/spec/v1/"
+BUILD_TYPE = URI + "buildtypes/training"
+BUILDER_LOCAL = URI + "builders/local"

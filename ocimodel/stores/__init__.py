@@ -1,0 +1,1 @@
+"""Where artifacts live: the Store protocol and its implementations (memory, layout, registry)."""

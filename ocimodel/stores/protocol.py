@@ -1,0 +1,148 @@
+"""The Store protocol: one repository, wherever it is.
+
+Guarantees that every implementation gives (`tests/test_store_contract.py` holds them to it):
+
+* what comes back under a digest has been checked against that digest, manifests before they are returned and
+  blobs by whoever reads them to the end (`read_blob`; a raw `BlobStream` is not yet checked);
+* a tag moves atomically, and only by `put_manifest(tag=…)`;
+* `referrers` lists what the store claims; entries are hints until their manifest's ``subject`` was checked;
+* errors are `ocimodel.errors` only, with their exit codes.
+
+It does not decide about trust, nor which files a model has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import BinaryIO, Protocol
+
+from ocimodel.errors import FormatError
+from ocimodel.oci.descriptor import Descriptor
+from ocimodel.oci.digest import Checked, Digest
+
+BLOCK = 1024 * 1024
+"""Bytes moved at a time."""
+
+
+class BlobStream(Protocol):
+    """The body of a blob, or of a range of it. Not checked: see `Checked`."""
+
+    start: int
+    """Offset of the first byte that comes: 0 where the store cannot serve ranges, whatever was asked for."""
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fill ``buffer`` with at least one byte; 0 at the end. Raises UnavailableError on a broken stream."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Bytes to be uploaded. ``open`` may be called again for another try and starts at 0 each time."""
+
+    size: int
+    open: Callable[[], AbstractContextManager[BinaryIO]]
+
+    @classmethod
+    def of(cls, data: bytes) -> Source:
+        return cls(size=len(data), open=lambda: BytesIO(data))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReferrerList:
+    """What a store lists for a subject. ``complete`` is false where a cap cut the list."""
+
+    entries: tuple[Descriptor, ...]
+    complete: bool = True
+
+
+Progress = Callable[[int], None]
+"""Called with the number of bytes that just moved; negative where a try is given up and begins anew."""
+
+
+def no_progress(_count: int) -> None:
+    return None
+
+
+class Store(Protocol):
+    """One repository."""
+
+    @property
+    def name(self) -> str:
+        """``HOST/REPOSITORY`` or ``oci:PATH``; what messages call it."""
+        ...
+
+    def get_manifest(self, target: str | Digest) -> tuple[Descriptor, bytes]:
+        """The manifest or index under a tag or a digest, its bytes checked (a tag: against what the store says).
+
+        The descriptor has media type, digest and size only.
+        Raises NotFoundError, DigestMismatchError, FormatError (over 4 MiB), UnavailableError, AuthenticationError.
+        """
+        ...
+
+    def resolve(self, target: str | Digest) -> Descriptor:
+        """The descriptor alone, by HEAD where that can be trusted to name a digest, else as `get_manifest`."""
+        ...
+
+    def put_manifest(self, raw: bytes, media_type: str, *, tag: str | None = None) -> Descriptor:
+        """Store these very bytes, under their digest and, if given, a tag.
+
+        A manifest with a ``subject`` is also made findable by `referrers` before this returns.
+        Storing what is there already changes nothing.
+        """
+        ...
+
+    def tags(self) -> list[str]:
+        """All tags, sorted; without the fallback tags of the referrers tag schema."""
+        ...
+
+    def referrers(self, subject: Digest, *, limit: int = 100_000) -> ReferrerList:
+        """What refers to ``subject``: of every type, without duplicates, at most ``limit`` entries."""
+        ...
+
+    def has_blob(self, descriptor: Descriptor) -> bool: ...
+
+    def open_blob(
+        self, descriptor: Descriptor, start: int = 0, stop: int | None = None
+    ) -> AbstractContextManager[BlobStream]:
+        """Stream bytes ``start`` to ``stop`` (exclusive; None: to the end) of a blob.
+
+        Raises NotFoundError; UnavailableError and AuthenticationError after retries.
+        """
+        ...
+
+    def put_blob(self, source: Source, digest: Digest | None = None, progress: Progress = no_progress) -> Digest:
+        """Upload, hashing what is sent; the digest is given to the store when the last byte has gone.
+
+        Where ``digest`` is given and the bytes sent have another, nothing is stored (DigestMismatchError).
+        Where the store has the blob already (``digest`` given), nothing is sent.
+        """
+        ...
+
+    def mount_blob(self, descriptor: Descriptor, source: str) -> bool:
+        """Take a blob over from the repository ``source`` of the same store, without bytes; False if it can't."""
+        ...
+
+    def close(self) -> None: ...
+
+
+def read_blob(store: Store, descriptor: Descriptor, *, limit: int, what: str = "blob") -> bytes:
+    """A small blob, whole and checked. Raises FormatError where it is larger than ``limit`` bytes."""
+    if descriptor.size > limit:
+        raise FormatError(f"{what} has {descriptor.size} bytes, more than {limit}")
+    checked = Checked(descriptor.digest, descriptor.size, what)
+    parts: list[bytes] = []
+    with store.open_blob(descriptor) as stream:
+        for block in blocks(stream, memoryview(bytearray(min(BLOCK, descriptor.size + 1)))):
+            checked.update(block)
+            parts.append(bytes(block))
+    checked.finish()
+    return b"".join(parts)
+
+
+def blocks(stream: BlobStream, buffer: memoryview) -> Iterator[memoryview]:
+    """The stream in pieces, each a view into ``buffer`` that the next one overwrites."""
+    while count := stream.readinto(buffer):
+        yield buffer[:count]

@@ -1,0 +1,1 @@
+"""Moves bytes between a store and a disk: upload, download, staging, receipt."""

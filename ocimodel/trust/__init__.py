@@ -1,0 +1,1 @@
+"""Who is believed: evidence, policy, verdict. Pure: no I/O, no clock."""
