@@ -28,7 +28,17 @@ what went wrong, and what to do next. It never carries a secret, nor a URL with 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One reason among several: its class, a stable name for machines, and a sentence for people."""
+
+    klass: str
+    reason: str
+    detail: str
 
 
 class OcimodelError(Exception):
@@ -46,6 +56,10 @@ class OcimodelError(Exception):
             self.hint = hint
         if reason is not None:
             self.reason = reason
+        self.reasons: tuple[Reason, ...] = (Reason(self.klass, self.reason, message),)
+        """All that is wrong; more than one where several refusals hold."""
+        self.verdict: object = None
+        """The `ocimodel.trust` verdict behind a refusal, where there was one."""
 
     def __str__(self) -> str:
         return self.message

@@ -1,0 +1,54 @@
+"""From a reference to the store that holds it. The registry's code is imported only when a registry is named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from ocimodel.oci.reference import DEFAULT_TAG, Reference
+from ocimodel.stores.protocol import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Access:
+    """How stores may be reached: hosts that are spoken to in plain HTTP, an additional authority's certificate."""
+
+    plain_http: frozenset[str] = frozenset()
+    ca_file: Path | None = None
+
+
+@contextmanager
+def open_store(reference: Reference, access: Access, *, create: bool = False) -> Iterator[Store]:
+    """The store of ``reference``, closed at the end.
+
+    Args:
+        create: make a layout that does not exist yet; a registry makes repositories by itself.
+    """
+    store: Store
+    if reference.is_layout:
+        from ocimodel.stores.layout import LayoutStore
+
+        store = LayoutStore(Path(reference.path), create=create)
+    else:
+        from ocimodel.stores.registry import open_registry
+
+        store = open_registry(reference, plain_http=access.plain_http, ca_file=access.ca_file)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def target_of(reference: Reference, store: Store) -> str:
+    """The tag or digest to ask the store for: the digest if there is one, else the tag, else the default tag."""
+    if reference.digest:
+        return str(reference.digest)
+    if reference.tag:
+        return reference.tag
+    if reference.is_layout:
+        tags = store.tags()
+        if len(tags) == 1 and DEFAULT_TAG not in tags:
+            return tags[0]
+    return DEFAULT_TAG
