@@ -1,0 +1,53 @@
+# Everything here works on its own, on a machine that has no more than a Python >= 3.11
+# and make: each target first makes what it needs, and does nothing that is done already.
+
+# Debian's own Python where it is new enough, else the first python3 on PATH.
+PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& echo /usr/bin/python3 || echo python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST_ARGS ?=
+
+.PHONY: help demo test peers lint format dev clean
+.DELETE_ON_ERROR:
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.installed ## the whole story on an embedded layout, in seconds
+	$(BIN)/ocimodel demo
+
+test: $(VENV)/.dev peers ## the whole suite, against real registries and peers
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+peers: ## registries and tools of other projects, into .peers
+	@.ci/peers
+
+lint: $(VENV)/.dev ## ruff, its formatter, mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.dev ## let ruff put things right
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+dev: $(VENV)/.dev ## the environment that the other targets use
+
+clean: ## forget the environment and the peers
+	rm -rf $(VENV) .peers
+
+# --- the environment -------------------------------------------------------
+
+$(BIN)/python:
+	@.ci/venv "$(PYTHON)" "$(VENV)"
+
+# Editable, so that a change of the code needs no new installation; only a
+# change of what is depended upon does.
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.installed
