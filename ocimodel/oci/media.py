@@ -42,6 +42,7 @@ SLSA_PROVENANCE = "https://slsa.dev/provenance/v1"
 # Ours
 PREFIX = "io.github.ocimodel."
 KEY_ID = PREFIX + "keyid"
+SUBJECT_HINT = PREFIX + "subject"
 CHUNK_INDEX_ANNOTATION = PREFIX + "chunk-index"
 GROUP = PREFIX + "group"
 CLAIM_EXPIRES = PREFIX + "expires"
