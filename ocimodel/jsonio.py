@@ -31,9 +31,7 @@ def loads(data: bytes, *, limit: int, what: str = "document") -> Any:
     except UnicodeDecodeError as error:
         raise FormatError(f"{what} is not UTF-8") from error
     try:
-        value = json.loads(
-            text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_bounded_integer
-        )
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_bounded_integer)
     except RecursionError as error:
         raise FormatError(f"{what} is nested too deeply") from error
     except FormatError as error:

@@ -23,6 +23,8 @@ MAX_SIZE = 2**50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Descriptor:
+    """Names bytes: what they are, how many, and their digest. ``artifact_type`` occurs in referrers lists."""
+
     media_type: str
     digest: Digest
     size: int
@@ -62,6 +64,7 @@ def media_type(node: Node) -> str:
 
 
 def digest(node: Node) -> Digest:
+    """A digest; the error names the field."""
     try:
         return Digest.parse(node.string())
     except FormatError as error:

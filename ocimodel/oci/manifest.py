@@ -27,6 +27,8 @@ MAX_MANIFESTS = 50_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
+    """One artifact: a config and layers, or a referrer of another manifest (``subject``)."""
+
     raw: bytes
     media_type: str
     config: Descriptor
@@ -43,9 +45,7 @@ class Manifest:
             FormatError: with the path of the bad field.
         """
         node = _document(raw, media_type, media.MANIFESTS, media.OCI_MANIFEST, "manifests")
-        artifact_type, subject, annotations = (
-            node.find(key) for key in ("artifactType", "subject", "annotations")
-        )
+        artifact_type, subject, annotations = (node.find(key) for key in ("artifactType", "subject", "annotations"))
         return cls(
             raw=raw,
             media_type=_declared(node, media_type, media.OCI_MANIFEST),
@@ -70,6 +70,8 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Index:
+    """A list of manifests."""
+
     raw: bytes
     media_type: str
     manifests: Sequence[Descriptor]
@@ -80,9 +82,7 @@ class Index:
     @classmethod
     def from_bytes(cls, raw: bytes, media_type: str | None = None, *, limit: int = MAX_BYTES) -> Self:
         node = _document(raw, media_type, media.INDEXES, media.OCI_INDEX, "layers", limit=limit)
-        artifact_type, subject, annotations = (
-            node.find(key) for key in ("artifactType", "subject", "annotations")
-        )
+        artifact_type, subject, annotations = (node.find(key) for key in ("artifactType", "subject", "annotations"))
         return cls(
             raw=raw,
             media_type=_declared(node, media_type, media.OCI_INDEX),

@@ -63,7 +63,7 @@ Progress = Callable[[int], None]
 
 
 def no_progress(_count: int) -> None:
-    return None
+    """Nobody is watching."""
 
 
 class Store(Protocol):

@@ -9,9 +9,7 @@ fetched once more before it is refused. Memory is constant: one block for each w
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -19,7 +17,9 @@ from pathlib import Path
 from ocimodel.errors import DigestMismatchError, UnavailableError
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Checked
-from ocimodel.stores.protocol import BLOCK, Progress, Store, no_progress
+from ocimodel.stores.protocol import BLOCK, Progress, Store
+from ocimodel.transfer.meter import Meter
+from ocimodel.transfer.parallel import run_all
 from ocimodel.transfer.staging import storage_errors
 
 WORKERS = 4
@@ -37,63 +37,44 @@ class Job:
     finish: Callable[[Path], None]
 
 
-def fetch_all(
-    store: Store,
-    jobs: Sequence[Job],
-    *,
-    progress: Progress = no_progress,
-    workers: int = WORKERS,
-    stop: threading.Event | None = None,
-) -> None:
-    """Fetch several blobs at a time, the largest first. The first error stops the others and is raised."""
-    stop = stop or threading.Event()
-    ordered = sorted(jobs, key=lambda job: -job.descriptor.size)
-    pool = ThreadPoolExecutor(max_workers=max(1, min(workers, len(ordered))))
-    try:
-        futures = [pool.submit(_unless(stop, store, job, progress)) for job in ordered]
-        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-        for future in done:
-            future.result()
-    except BaseException:
-        # Not waited for: a worker may hang in a read, and an interrupted command must end.
-        stop.set()
-        pool.shutdown(wait=False, cancel_futures=True)
-        raise
-    pool.shutdown()
-
-
-def _unless(stop: threading.Event, store: Store, job: Job, progress: Progress) -> Callable[[], None]:
-    def run() -> None:
-        if not stop.is_set():
-            fetch(store, job, progress=progress, stop=stop)
-
-    return run
-
-
-def fetch(store: Store, job: Job, *, progress: Progress = no_progress, stop: threading.Event) -> None:
-    """Fetch one blob, check it, and hand the checked file on.
+def fetch_all(store: Store, jobs: Sequence[Job], meter: Meter, *, workers: int = WORKERS) -> None:
+    """Fetch several blobs at a time, check each, and hand each checked file on.
 
     Raises:
         DigestMismatchError: twice the bytes were others than promised.
-        UnavailableError: the stream broke again and again.
+        UnavailableError: a stream broke again and again.
         StorageError: the disk is full or refuses.
     """
+    meter.begin("pulling", sum(job.descriptor.size for job in jobs))
+    try:
+        run_all(
+            lambda job, progress: _fetch(store, job, progress),
+            jobs,
+            size=lambda job: job.descriptor.size,
+            workers=workers,
+            progress=meter.advance,
+        )
+    finally:
+        meter.end()
+
+
+def _fetch(store: Store, job: Job, progress: Progress) -> None:
     with storage_errors(f"cannot write {job.name}"):
         job.part.parent.mkdir(parents=True, exist_ok=True)
-        for last in (False, True):
+        try:
+            _fill(store, job, progress)
+        except DigestMismatchError:
+            progress(-min(job.part.stat().st_size, job.descriptor.size))
+            job.part.unlink()
             try:
-                _fill(store, job, progress, stop)
-                break
+                _fill(store, job, progress)
             except DigestMismatchError:
-                progress(-min(job.part.stat().st_size, job.descriptor.size) if job.part.exists() else 0)
-                job.part.unlink(missing_ok=True)
-                if last:
-                    raise
-        if not stop.is_set():
-            job.finish(job.part)
+                job.part.unlink()
+                raise
+        job.finish(job.part)
 
 
-def _fill(store: Store, job: Job, progress: Progress, stop: threading.Event) -> None:
+def _fill(store: Store, job: Job, progress: Progress) -> None:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(job.part, flags, 0o666), "r+b", buffering=0) as file:
         size = job.descriptor.size
@@ -103,30 +84,26 @@ def _fill(store: Store, job: Job, progress: Progress, stop: threading.Event) -> 
             checked.update(buffer[:count])
             progress(count)
         failures = 0
-        while checked.count < size and not stop.is_set():
+        while checked.count < size:
+            before = checked.count
             try:
-                with store.open_blob(job.descriptor, checked.count, size) as stream:
-                    if stream.start < checked.count:  # no ranges here: from the beginning, then
-                        progress(-checked.count)
-                        checked = _new(job)
+                with store.open_blob(job.descriptor, before, size) as stream:
+                    if stream.start < before:  # no ranges here: from the beginning, then
+                        progress(-before)
+                        before, checked = 0, _new(job)
                         file.seek(0)
                         file.truncate()
-                    while not stop.is_set() and (count := stream.readinto(buffer)):
+                    while count := stream.readinto(buffer):
                         checked.update(buffer[:count])
                         write_all(file, buffer[:count])
                         progress(count)
-                        failures = 0
             except UnavailableError:
-                failures += 1
+                failures = failures + 1 if checked.count == before else 1
                 if failures >= RESUMES:
                     raise
             else:
-                if checked.count < size and not stop.is_set():
-                    failures += 1
-                    if failures >= RESUMES:
-                        break
-        if not stop.is_set():
-            checked.finish()
+                break
+        checked.finish()
 
 
 def write_all(file: FileIO, block: memoryview) -> None:
