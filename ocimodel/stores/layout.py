@@ -124,9 +124,7 @@ class LayoutStore:
         finally:
             os.close(handle)
 
-    def put_blob(
-        self, source: Source, digest: Digest | None = None, progress: Progress = no_progress
-    ) -> Digest:
+    def put_blob(self, source: Source, digest: Digest | None = None, progress: Progress = no_progress) -> Digest:
         if digest is not None and files.size_of(self.path, *_blob(digest)) == source.size:
             return digest
         self._prepare()
@@ -206,9 +204,7 @@ class LayoutStore:
             try:
                 raw = files.read(self.path, *_blob(descriptor.digest), limit=MAX_BYTES)
                 facts = examine(raw, descriptor.media_type)
-                index.seen[descriptor.digest] = (
-                    facts if facts.descriptor.digest == descriptor.digest else None
-                )
+                index.seen[descriptor.digest] = facts if facts.descriptor.digest == descriptor.digest else None
             except (NotFoundError, IntegrityError):
                 index.seen[descriptor.digest] = None
         facts_or_none = index.seen[descriptor.digest]
@@ -218,9 +214,7 @@ class LayoutStore:
         tag = fallback_tag(subject)
         try:
             entry, raw = self.get_manifest(tag)
-            return [
-                item for item in Index.from_bytes(raw, entry.media_type).manifests if item.digest != subject
-            ]
+            return [item for item in Index.from_bytes(raw, entry.media_type).manifests if item.digest != subject]
         except (NotFoundError, FormatError):
             return []
 

@@ -71,9 +71,7 @@ class MemoryStore:
             raise NotFoundError(f"{self.name} has no blob {descriptor.digest}")
         yield _Slice(memoryview(data)[start:stop], start)
 
-    def put_blob(
-        self, source: Source, digest: Digest | None = None, progress: Progress = no_progress
-    ) -> Digest:
+    def put_blob(self, source: Source, digest: Digest | None = None, progress: Progress = no_progress) -> Digest:
         if digest is not None and digest in self._blobs:
             return digest
         parts: list[bytes] = []
