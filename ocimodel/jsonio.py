@@ -9,6 +9,8 @@ It does not check documents against a schema.
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
@@ -16,6 +18,7 @@ from ocimodel.errors import FormatError
 
 MAX_DEPTH = 64
 MAX_SAFE_INTEGER = 2**63 - 1
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def loads(data: bytes, *, limit: int, what: str = "document") -> Any:
@@ -31,7 +34,13 @@ def loads(data: bytes, *, limit: int, what: str = "document") -> Any:
     except UnicodeDecodeError as error:
         raise FormatError(f"{what} is not UTF-8") from error
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_bounded_integer)
+        value = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_constant=_no_constant,
+            parse_int=_bounded_integer,
+            parse_float=_finite,
+        )
     except RecursionError as error:
         raise FormatError(f"{what} is nested too deeply") from error
     except FormatError as error:
@@ -39,6 +48,8 @@ def loads(data: bytes, *, limit: int, what: str = "document") -> Any:
     except ValueError as error:
         raise FormatError(f"{what} is not JSON: {error}") from None
     _check_depth(value, what)
+    if _SURROGATE.search(text):
+        _check_text(value, what)
     return value
 
 
@@ -149,6 +160,21 @@ def _bounded_integer(text: str) -> int:
     if len(text) > 20:
         raise FormatError("a number has more than 20 digits")
     return int(text)
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise FormatError(f"{text[:40]} is not a finite number")
+    return value
+
+
+def _check_text(value: Any, what: str) -> None:
+    """Refuse half of a surrogate pair: such text cannot be printed or encoded again."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise FormatError(f"{what} has text that is not Unicode") from None
 
 
 def _check_depth(value: Any, what: str) -> None:

@@ -25,6 +25,7 @@ from ocimodel.oci.digest import Digest
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _REPOSITORY = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_DIGEST_LIKE = re.compile(r"sha(?:256|512):.*|[a-z0-9+._-]+:[0-9A-Fa-f]{32,}")
 _LABEL = r"[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 MAX_NAME = 255
@@ -52,13 +53,18 @@ class Reference:
 
     @classmethod
     def _layout(cls, text: str) -> Self:
-        rest, digest = _split_digest(text.removeprefix(LAYOUT_PREFIX))
+        rest = text.removeprefix(LAYOUT_PREFIX)
+        digest = None
+        if _DIGEST_LIKE.fullmatch(rest.rpartition("@")[2]):  # else the @ belongs to the path
+            rest, digest = _split_digest(rest)
         head, colon, tail = rest.rpartition(":")
         path, tag = (head, tail) if colon and "/" not in tail else (rest, None)
         if tag is not None:
             _check_tag(tag)
         if not path or "\0" in path:
             raise FormatError("oci: wants the path of a layout")
+        if ":" in path.rpartition("/")[2]:
+            raise FormatError("the last part of a layout's path has a colon, which separates a tag")
         return cls(path=path, tag=tag, digest=digest)
 
     @classmethod
@@ -113,8 +119,6 @@ def _split_digest(text: str) -> tuple[str, Digest | None]:
     head, at, tail = text.rpartition("@")
     if not at:
         return text, None
-    if text.startswith(("/", ".")) and ":" not in tail:  # a path with an @ in it
-        return text, None
     return head, Digest.parse(tail)
 
 
@@ -128,6 +132,8 @@ def _check_host(host: str) -> None:
     if host.startswith("["):
         name, bracket, port = host.partition("]")
         try:
+            if "%" in name:  # a zone: of this machine only, and of any characters
+                raise ValueError(name)
             ipaddress.IPv6Address(name.removeprefix("["))
         except ValueError:
             raise FormatError(f"{host!r} is not a host") from None
