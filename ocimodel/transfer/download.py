@@ -1,44 +1,49 @@
-"""Fetching layers into a staging area: every byte checked before a file gets its name.
+"""Fetching blobs into parts: every byte checked before a file gets its name.
 
-Guarantees: a file stands in the staging area under its own name only after its size and SHA-256 were computed
-from the bytes that were written and agree with its layer. A part that a killed run left is hashed anew and
-carried on from its end; a file it had finished is hashed anew and kept. A mismatch deletes the part and is
-fetched once more before it is refused. Memory is constant: one block for each worker.
+Guarantees: `Job.finish` is called with a part only after its size and SHA-256 were computed from the bytes on
+disk, or on their way there, and agree with the descriptor. Large blobs come over several connections at once
+(`ranged`), small ones several at a time. What a killed run left is hashed anew and carried on. A blob with bad
+bytes is fetched once more before it is refused, and its part is deleted. Memory is constant.
 """
 
 from __future__ import annotations
 
 import os
+import threading
+from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from io import FileIO
-from pathlib import Path
 
 from ocimodel.errors import DigestMismatchError, UnavailableError
-from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Checked
 from ocimodel.stores.protocol import BLOCK, Progress, Store
+from ocimodel.transfer.jobs import RESUMES, Job
 from ocimodel.transfer.meter import Meter
-from ocimodel.transfer.parallel import run_all
+from ocimodel.transfer.pace import Pace
+from ocimodel.transfer.parallel import Stopped
+from ocimodel.transfer.ranged import Segment, Transfer
 from ocimodel.transfer.staging import storage_errors
 
-WORKERS = 4
-RESUMES = 5
-"""How often a broken stream is carried on without a new byte having come, before the store counts as gone."""
+CONNECTIONS = 8
+OPEN_TRANSFERS = 4
+"""Large blobs that are fetched or hashed at the same time."""
+
+LARGE = 16 * 1024 * 1024
+"""From this size on, a blob is cut into ranges."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Job:
-    """One blob: what it is, where its bytes gather, and what is done with the checked file."""
+def fetch_all(
+    store: Store,
+    jobs: Sequence[Job],
+    meter: Meter,
+    *,
+    connections: int = CONNECTIONS,
+    max_rate: float | None = None,
+) -> None:
+    """Fetch all blobs, the largest first. The first error ends the others and is raised.
 
-    descriptor: Descriptor
-    name: str
-    part: Path
-    finish: Callable[[Path], None]
-
-
-def fetch_all(store: Store, jobs: Sequence[Job], meter: Meter, *, workers: int = WORKERS) -> None:
-    """Fetch several blobs at a time, check each, and hand each checked file on.
+    Args:
+        max_rate: bytes a second for all connections together.
 
     Raises:
         DigestMismatchError: twice the bytes were others than promised.
@@ -47,38 +52,142 @@ def fetch_all(store: Store, jobs: Sequence[Job], meter: Meter, *, workers: int =
     """
     meter.begin("pulling", sum(job.descriptor.size for job in jobs))
     try:
-        run_all(
-            lambda job, progress: _fetch(store, job, progress),
-            jobs,
-            size=lambda job: job.descriptor.size,
-            workers=workers,
-            progress=meter.advance,
-        )
+        _Engine(store, jobs, meter, connections, Pace(max_rate)).run()
     finally:
         meter.end()
 
 
-def _fetch(store: Store, job: Job, progress: Progress) -> None:
-    with storage_errors(f"cannot write {job.name}"):
-        job.part.parent.mkdir(parents=True, exist_ok=True)
+class _Engine:
+    """Workers take segments of large blobs, then small blobs; each large blob has one thread that hashes it."""
+
+    def __init__(self, store: Store, jobs: Sequence[Job], meter: Meter, connections: int, pace: Pace) -> None:
+        self._store = store
+        self._meter = meter
+        self._pace = pace
+        self._connections = connections
+        self._stop = threading.Event()
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
+        self._room = threading.Semaphore(OPEN_TRANSFERS)
+        self._jobs = deque(sorted(jobs, key=lambda job: -job.descriptor.size))
+        self._segments: deque[Segment] = deque()
+        self._unfinished = len(self._jobs)
+        self._error: BaseException | None = None
+
+    def run(self) -> None:
+        if not self._jobs:
+            return
         try:
-            _fill(store, job, progress)
-        except DigestMismatchError:
-            progress(-min(job.part.stat().st_size, job.descriptor.size))
-            job.part.unlink()
+            # Daemons: an interrupted command must end even where a worker hangs in a read.
+            for _ in range(self._connections):
+                threading.Thread(target=self._guard(self._work), daemon=True).start()
+            self._ended.wait()
+        except BaseException:
+            self._stop.set()
+            raise
+        if self._error:
+            raise self._error
+
+    def _guard(self, work: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
             try:
-                _fill(store, job, progress)
+                work()
+            except Stopped:
+                pass
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+                with self._lock:
+                    self._error = self._error or error
+                self._stop.set()
+                self._ended.set()
+
+        return run
+
+    def _progress(self, count: int) -> None:
+        if self._stop.is_set():
+            raise Stopped
+        self._meter.advance(count)
+
+    def _done(self) -> None:
+        with self._lock:
+            self._unfinished -= 1
+            if not self._unfinished:
+                self._ended.set()
+
+    def _work(self) -> None:
+        buffer = memoryview(bytearray(BLOCK))
+        while not self._ended.is_set():
+            with self._lock:
+                segment = self._segments.popleft() if self._segments else None
+                job = self._jobs.popleft() if segment is None and self._jobs else None
+            if segment:
+                with storage_errors(f"cannot write {segment.transfer.job.name}"):
+                    segment.transfer.fetch(segment, buffer)
+            elif job and job.descriptor.size >= LARGE:
+                self._begin(job)
+            elif job:
+                self._small(job, buffer)
+            else:
+                self._ended.wait(0.02)  # a transfer that is hashed may have to be fetched again
+
+    def _small(self, job: Job, buffer: memoryview) -> None:
+        with storage_errors(f"cannot write {job.name}"):
+            job.part.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                _fill(self._store, job, self._progress, buffer)
             except DigestMismatchError:
+                self._progress(-min(job.part.stat().st_size, job.descriptor.size))
                 job.part.unlink()
-                raise
-        job.finish(job.part)
+                try:
+                    _fill(self._store, job, self._progress, buffer)
+                except DigestMismatchError:
+                    job.part.unlink()
+                    raise
+            job.finish(job.part)
+        self._done()
+
+    def _begin(self, job: Job) -> None:
+        if not self._room.acquire(blocking=False):
+            # Never waited for: a transfer that holds the room may need this very worker again.
+            with self._lock:
+                self._jobs.appendleft(job)
+            self._ended.wait(0.02)
+            return
+        with storage_errors(f"cannot write {job.name}"):
+            transfer = Transfer(self._store, job, self._progress, self._pace, self._stop)
+        self._queue(transfer)
+        threading.Thread(target=self._guard(lambda: self._follow(transfer)), daemon=True).start()
+
+    def _queue(self, transfer: Transfer) -> None:
+        with self._lock:
+            self._segments.extend(transfer.segments(self._connections))
+
+    def _follow(self, transfer: Transfer) -> None:
+        job = transfer.job
+        with storage_errors(f"cannot read {job.part}"):
+            for last in (False, True):
+                try:
+                    transfer.follow()
+                    break
+                except DigestMismatchError:
+                    if last:
+                        transfer.close(complete=True)
+                        job.part.unlink()
+                        raise
+                    transfer.again()
+                    self._queue(transfer)
+            if self._stop.is_set():
+                transfer.close(complete=False)
+                return
+            transfer.close(complete=True)
+            job.finish(job.part)
+        self._room.release()
+        self._done()
 
 
-def _fill(store: Store, job: Job, progress: Progress) -> None:
+def _fill(store: Store, job: Job, progress: Progress, buffer: memoryview) -> None:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(job.part, flags, 0o666), "r+b", buffering=0) as file:
         size = job.descriptor.size
-        buffer = memoryview(bytearray(min(BLOCK, size + 1)))
         checked = _new(job)
         while count := file.readinto(buffer):  # what an earlier run left
             checked.update(buffer[:count])
@@ -95,7 +204,7 @@ def _fill(store: Store, job: Job, progress: Progress) -> None:
                         file.truncate()
                     while count := stream.readinto(buffer):
                         checked.update(buffer[:count])
-                        write_all(file, buffer[:count])
+                        _write_all(file, buffer[:count])
                         progress(count)
             except UnavailableError:
                 failures = failures + 1 if checked.count == before else 1
@@ -106,8 +215,8 @@ def _fill(store: Store, job: Job, progress: Progress) -> None:
         checked.finish()
 
 
-def write_all(file: FileIO, block: memoryview) -> None:
-    """An unbuffered write may be short."""
+def _write_all(file: FileIO, block: memoryview) -> None:
+    """Write all of it: an unbuffered write may be short."""
     while block:
         block = block[file.write(block) :]
 

@@ -1,0 +1,213 @@
+"""Fetching blobs: checked before they get their name, resumed after breaks, refused when bad."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from ocimodel.errors import DigestMismatchError, StorageError, UnavailableError
+from ocimodel.oci.descriptor import Descriptor
+from ocimodel.stores.memory import MemoryStore
+from ocimodel.stores.protocol import BlobStream, Source
+from ocimodel.transfer import download
+from ocimodel.transfer.jobs import Job
+from ocimodel.transfer.meter import Meter
+
+MIB = 1024 * 1024
+LARGE = 40 * MIB + 17
+
+
+class Counter(Meter):
+    """Adds up what it is told."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def advance(self, count: int) -> None:
+        self.count += count
+
+
+@dataclass
+class Trouble(MemoryStore):
+    """A store whose streams do what the test says."""
+
+    breaks_after: int | None = None
+    breaks_left: int = 0
+    ranges: bool = True
+    spoil: Callable[[int, memoryview], None] = lambda _at, _block: None
+    sent: int = 0
+    asked: list[tuple[int, int | None]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__("memory")
+
+    @contextmanager
+    def open_blob(self, descriptor: Descriptor, start: int = 0, stop: int | None = None) -> Iterator[BlobStream]:
+        self.asked.append((start, stop))
+        if not self.ranges:
+            start, stop = 0, None
+        with super().open_blob(descriptor, start, stop) as inner:
+            yield Stream(self, inner)
+
+
+class Stream:
+    """One body, troubled."""
+
+    def __init__(self, store: Trouble, inner: BlobStream) -> None:
+        self.start = inner.start
+        self._store, self._inner, self._at = store, inner, inner.start
+        self._begin = inner.start
+
+    def readinto(self, buffer: memoryview) -> int:
+        store = self._store
+        if store.breaks_after is not None and store.breaks_left and self._at - self._begin >= store.breaks_after:
+            store.breaks_left -= 1
+            raise UnavailableError("cut")
+        count = self._inner.readinto(buffer[: 256 * 1024])
+        store.spoil(self._at, buffer[:count])
+        self._at += count
+        store.sent += count
+        return count
+
+
+def put(store: MemoryStore, size: int, seed: int = 1) -> Descriptor:
+    data = random.Random(seed).randbytes(size)
+    return Descriptor(media_type="a/b", digest=store.put_blob(Source.of(data)), size=size)
+
+
+def job(descriptor: Descriptor, directory: Path, done: list[Path], name: str = "weights") -> Job:
+    return Job(descriptor=descriptor, name=name, part=directory / name, finish=done.append)
+
+
+@pytest.mark.parametrize("size", [0, 1, MIB, download.LARGE - 1, download.LARGE, LARGE])
+def test_a_blob_arrives(tmp_path: Path, size: int) -> None:
+    store, done, meter = Trouble(), list[Path](), Counter()
+    blob = put(store, size)
+    download.fetch_all(store, [job(blob, tmp_path, done)], meter)
+    blob.digest.check((tmp_path / "weights").read_bytes(), "weights")
+    assert done == [tmp_path / "weights"]
+    assert meter.count == size
+    assert [path.name for path in tmp_path.iterdir()] == ["weights"]
+
+
+def test_many_blobs_arrive(tmp_path: Path) -> None:
+    store, done = Trouble(), list[Path]()
+    blobs = [put(store, size, seed) for seed, size in enumerate([LARGE, download.LARGE] * 4 + [100] * 50)]
+    jobs = [job(blob, tmp_path, done, str(index)) for index, blob in enumerate(blobs)]
+    download.fetch_all(store, jobs, Meter())
+    assert sorted(done) == sorted(entry.part for entry in jobs)
+    for entry in jobs:
+        entry.descriptor.digest.check(entry.part.read_bytes(), entry.name)
+
+
+def test_a_large_blob_is_asked_for_in_closed_ranges(tmp_path: Path) -> None:
+    store = Trouble()
+    blob = put(store, LARGE)
+    download.fetch_all(store, [job(blob, tmp_path, [])], Meter())
+    assert len(store.asked) > 3
+    ranges = sorted((start, stop or -1) for start, stop in store.asked)
+    assert [start for start, _ in ranges] == [0, *(stop for _, stop in ranges[:-1])]
+    assert ranges[-1][1] == LARGE
+
+
+@pytest.mark.parametrize("size", [3 * MIB, LARGE])
+def test_broken_streams_are_carried_on(tmp_path: Path, size: int) -> None:
+    store, done, meter = Trouble(breaks_after=MIB, breaks_left=9), list[Path](), Counter()
+    blob = put(store, size)
+    download.fetch_all(store, [job(blob, tmp_path, done)], meter)
+    blob.digest.check((tmp_path / "weights").read_bytes(), "weights")
+    assert store.sent == meter.count == size
+
+
+@pytest.mark.parametrize("size", [3 * MIB, LARGE])
+def test_a_store_that_is_gone_is_an_error(tmp_path: Path, size: int) -> None:
+    store = Trouble(breaks_after=0, breaks_left=10**6)
+    blob = put(store, size)
+    with pytest.raises(UnavailableError):
+        download.fetch_all(store, [job(blob, tmp_path, [])], Meter())
+    store.breaks_left = 0
+    before = store.sent
+    done = list[Path]()
+    download.fetch_all(store, [job(blob, tmp_path, done)], Meter())
+    assert done
+    assert store.sent - before == size
+
+
+@pytest.mark.parametrize("size", [3 * MIB, LARGE])
+def test_a_later_run_carries_on(tmp_path: Path, size: int) -> None:
+    store, done, meter = Trouble(breaks_after=MIB, breaks_left=10**6), list[Path](), Counter()
+    blob = put(store, size)
+
+    def give_up(at: int, _block: memoryview) -> None:
+        if store.sent > size // 2:
+            raise OSError(5, "pulled the plug")
+
+    store.breaks_left, store.spoil = 0, give_up
+    with pytest.raises(StorageError):
+        download.fetch_all(store, [job(blob, tmp_path, done)], Meter())
+    assert not done
+    first = store.sent
+    store.spoil = lambda _at, _block: None
+    download.fetch_all(store, [job(blob, tmp_path, done)], meter)
+    blob.digest.check((tmp_path / "weights").read_bytes(), "weights")
+    assert meter.count == size
+    assert store.sent - first < size * 3 // 4
+
+
+@pytest.mark.parametrize("size", [3 * MIB, LARGE])
+def test_a_store_without_ranges_serves_as_well(tmp_path: Path, size: int) -> None:
+    store, done, meter = Trouble(ranges=False), list[Path](), Counter()
+    blob = put(store, size)
+    download.fetch_all(store, [job(blob, tmp_path, done)], meter)
+    blob.digest.check((tmp_path / "weights").read_bytes(), "weights")
+    assert meter.count == size
+
+
+@pytest.mark.parametrize("size", [1, 3 * MIB, LARGE])
+@pytest.mark.parametrize("times", [1, 10**6])
+def test_a_flipped_byte_is_fetched_again_and_then_refused(tmp_path: Path, size: int, times: int) -> None:
+    store, done, meter = Trouble(), list[Path](), Counter()
+    blob = put(store, size)
+    left = [times]
+
+    def flip(at: int, block: memoryview) -> None:
+        offset = size * 2 // 3 - at
+        if 0 <= offset < len(block) and left[0]:
+            left[0] -= 1
+            block[offset] ^= 1
+
+    store.spoil = flip
+    if times == 1:
+        download.fetch_all(store, [job(blob, tmp_path, done)], meter)
+        blob.digest.check((tmp_path / "weights").read_bytes(), "weights")
+        assert meter.count == size
+    else:
+        with pytest.raises(DigestMismatchError, match="weights: expected sha256:"):
+            download.fetch_all(store, [job(blob, tmp_path, done)], meter)
+        assert not done
+        assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [3 * MIB, LARGE])
+def test_what_an_earlier_run_left_is_not_believed(tmp_path: Path, size: int) -> None:
+    store, done = Trouble(), list[Path]()
+    blob = put(store, size)
+    (tmp_path / "weights").write_bytes(bytes(size))
+    (tmp_path / "weights.journal").write_bytes(b"0 %d\n" % size)
+    download.fetch_all(store, [job(blob, tmp_path, done)], Meter())
+    blob.digest.check((tmp_path / "weights").read_bytes(), "weights")
+
+
+def test_the_rate_is_bounded(tmp_path: Path) -> None:
+    store = Trouble()
+    blob = put(store, LARGE)
+    # 40 MiB at 400 MiB/s take a tenth of a second at least, whatever the machine does.
+    began = time.monotonic()
+    download.fetch_all(store, [job(blob, tmp_path, [])], Meter(), max_rate=400 * MIB)
+    assert time.monotonic() - began >= 0.09

@@ -1,0 +1,86 @@
+"""Written ranges: a set of offsets that survives a kill and never claims too much."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ocimodel.transfer.journal import Journal, Ranges
+
+SIZE = 40
+steps = st.lists(
+    st.tuples(st.booleans(), st.integers(0, SIZE), st.integers(0, SIZE)).map(
+        lambda step: (step[0], min(step[1:]), max(step[1:]))
+    ),
+    max_size=30,
+)
+
+
+@given(steps)
+def test_ranges_are_a_set_of_offsets(actions: list[tuple[bool, int, int]]) -> None:
+    ranges, model = Ranges(), set[int]()
+    for adds, start, stop in actions:
+        if adds:
+            ranges.add(start, stop)
+            model |= set(range(start, stop))
+        else:
+            ranges.remove(start, stop)
+            model -= set(range(start, stop))
+    missing = {offset for start, stop in ranges.gaps(SIZE) for offset in range(start, stop)}
+    assert missing == set(range(SIZE)) - model
+    assert ranges.covered() == len(model)
+    assert ranges.frontier() == next(offset for offset in range(SIZE + 1) if offset not in model)
+
+
+def open_journal(part: Path) -> Journal:
+    return Journal.open(part, 100)
+
+
+def test_what_was_written_is_known_after_a_kill(tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    part.write_bytes(bytes(100))
+    journal = open_journal(part)
+    journal.wrote(10, 20)
+    journal.wrote(0, 10)
+    # No close: a killed process does not get that far.
+    assert open_journal(part).gaps() == [(20, 100)]
+
+
+def test_without_its_part_a_journal_says_nothing(tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    part.write_bytes(bytes(100))
+    open_journal(part).wrote(0, 50)
+    part.unlink()
+    assert open_journal(part).gaps() == [(0, 100)]
+
+
+@pytest.mark.parametrize(
+    "text", [b"0 50\n5", b"0 50\nx y\n60 70\n", b"0 50\n60 1000\n", b"0 50\n70 60\n", b"0 50\n60 70 80\n"]
+)
+def test_a_damaged_journal_counts_up_to_the_damage(tmp_path: Path, text: bytes) -> None:
+    part = tmp_path / "part"
+    part.write_bytes(bytes(100))
+    (tmp_path / "part.journal").write_bytes(text)
+    assert open_journal(part).gaps() == [(50, 100)]
+
+
+def test_lost_ranges_come_again(tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    part.write_bytes(bytes(100))
+    journal = open_journal(part)
+    journal.wrote(0, 100)
+    journal.lost(30, 40)
+    assert journal.gaps() == [(30, 40)]
+    assert open_journal(part).gaps() == [(30, 40)]
+
+
+def test_a_complete_part_leaves_no_journal(tmp_path: Path) -> None:
+    part = tmp_path / "part"
+    part.write_bytes(bytes(100))
+    journal = open_journal(part)
+    journal.wrote(0, 100)
+    journal.close(forget=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["part"]
