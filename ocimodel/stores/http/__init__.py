@@ -1,0 +1,1 @@
+"""HTTP as registries speak it: connections, credentials, redirects, retries. Nothing else imports urllib3."""

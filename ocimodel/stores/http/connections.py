@@ -1,0 +1,213 @@
+"""Connection pools: TLS, proxies, time-outs, and the one place where a scheme is chosen for a host.
+
+Guarantees: certificates are always verified (the system's authorities and ``ca_file``); a connection attempt
+ends after ``connect`` seconds and a transfer after ``stall`` seconds without a byte; nothing is read from
+``~/.netrc``; no cookie is kept; loopback hosts never go through a proxy. It follows no redirect and sends no
+credentials by itself.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.response import BaseHTTPResponse
+
+from ocimodel import __version__
+from ocimodel.errors import ConfigurationError
+from ocimodel.stores.http.origins import Origin, Rules, is_loopback
+from ocimodel.stores.http.policy import Patience
+
+_SLICE = 256 * 1024
+_POOL = 32
+USER_AGENT = f"ocimodel/{__version__}"
+
+
+class Connections:
+    """Pools for every host that one command talks to. Safe for several threads."""
+
+    def __init__(self, *, rules: Rules, ca_file: Path | None, patience: Patience) -> None:
+        self.rules = rules
+        self.patience = patience
+        self._ca_file = ca_file
+        self._lock = threading.Lock()
+        self._context: ssl.SSLContext | None = None
+        self._managers: dict[str, urllib3.PoolManager] = {}
+        self._schemes: dict[tuple[str, int | None], str] = {}
+        self._classes = _pool_classes(patience.stall)
+
+    def origin(self, host: str, port: int | None) -> Origin:
+        """How ``host`` is spoken to: https, or http where it was asked for or a loopback literal wants it."""
+        key = (host, port)
+        scheme = self._schemes.get(key)
+        if scheme is None:
+            plain: bool | None = self.rules.names(host, port)
+            if not plain and is_loopback(host):
+                plain = speaks_plain(host, port or 443, self.patience.connect)
+                if plain is None and port is None:
+                    plain = speaks_plain(host, 80, self.patience.connect)
+            scheme = "http" if plain else "https"
+            if plain is not None:
+                self._schemes[key] = scheme
+        return Origin(scheme, host, port or (80 if scheme == "http" else 443))
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        body: Iterable[Any] | bytes | None = None,
+        *,
+        wait: float | None = None,
+    ) -> BaseHTTPResponse:
+        """One request, one answer, whatever its status; the body is still to be read.
+
+        Args:
+            wait: how long the answer may take once all was sent; the stall time unless given.
+
+        Raises urllib3's errors.
+        """
+        return self._manager(Origin.of(url)).urlopen(
+            method,
+            url,
+            body=body,
+            headers={"User-Agent": USER_AGENT, "Accept-Encoding": "identity", **headers},
+            retries=False,
+            redirect=False,
+            preload_content=False,
+            decode_content=False,
+            timeout=urllib3.Timeout(connect=self.patience.connect, read=wait or self.patience.stall),
+        )
+
+    def close(self) -> None:
+        with self._lock:
+            for manager in self._managers.values():
+                manager.clear()
+            self._managers.clear()
+
+    def _manager(self, origin: Origin) -> urllib3.PoolManager:
+        proxy = _proxy(origin)
+        with self._lock:
+            manager = self._managers.get(proxy)
+            if manager is None:
+                manager = self._new_manager(proxy)
+                manager.pool_classes_by_scheme = self._classes
+                self._managers[proxy] = manager
+            return manager
+
+    def _new_manager(self, proxy: str) -> urllib3.PoolManager:
+        if self._context is None:
+            self._context = tls_context(self._ca_file)
+        common: dict[str, Any] = {"num_pools": 32, "maxsize": _POOL, "ssl_context": self._context}
+        options = [
+            *HTTPConnection.default_socket_options,
+            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+        ]
+        common["socket_options"] = options
+        if not proxy:
+            return urllib3.PoolManager(**common)
+        parts = urlsplit(proxy)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ConfigurationError(
+                "the proxy in the environment is not an http or https URL",
+                hint="Correct HTTPS_PROXY and HTTP_PROXY, or set NO_PROXY.",
+            )
+        headers = {}
+        if parts.username is not None:
+            user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
+            headers = urllib3.make_headers(proxy_basic_auth=user)
+        plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        return urllib3.ProxyManager(plain, proxy_headers=headers, proxy_ssl_context=self._context, **common)
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """The system's authorities, and those of ``ca_file`` in addition."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if ca_file is not None:
+        try:
+            context.load_verify_locations(cafile=str(ca_file))
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigurationError(
+                f"cannot use {ca_file} as a certificate authority: {error.strerror or 'not PEM certificates'}",
+                hint="Give --ca-file a file of PEM certificates.",
+            ) from None
+    return context
+
+
+def speaks_plain(host: str, port: int, timeout: float) -> bool | None:
+    """Does the server answer a TLS hello in plain text? None where it does not answer.
+
+    Only bytes that are no TLS record prove it. A certificate that does not verify is TLS; a closed connection, a
+    reset, a time-out prove nothing.
+    """
+    hello = ssl.MemoryBIO()
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    tls = context.wrap_bio(ssl.MemoryBIO(), hello, server_hostname=host)
+    with suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    try:
+        with socket.create_connection((host, port), timeout) as plain:
+            plain.sendall(hello.read())
+            first = plain.recv(1)
+    except OSError:
+        return None
+    # RFC 8446, section 5.1: a record begins with its content type, 20 to 24; text does not.
+    return not 20 <= first[0] <= 24 if first else None
+
+
+def _proxy(origin: Origin) -> str:
+    """The proxy that the environment names for this origin, or ''."""
+    if is_loopback(origin.host) or proxy_bypass(origin.netloc):
+        return ""
+    proxies = getproxies()
+    found = proxies.get(origin.scheme) or proxies.get("all") or ""
+    return found if "://" in found or not found else f"http://{found}"
+
+
+def _pool_classes(stall: float) -> dict[str, Any]:
+    """urllib3's pools, with connections whose sending is bounded by the time without progress.
+
+    Plain ``sendall`` bounds the whole block, so that a slow line would break; and while sending, urllib3 leaves
+    the time-out for connecting in force.
+    """
+
+    def push(connection: HTTPConnection, data: Any) -> None:
+        sock = connection.sock
+        assert sock is not None
+        sock.settimeout(stall)
+        view = memoryview(data)
+        while view:
+            view = view[sock.send(view[:_SLICE]) :]
+
+    class Plain(HTTPConnection):
+        def send(self, data: Any) -> None:
+            if self.sock is None:
+                self.connect()
+            push(self, data)
+
+    class Tls(HTTPSConnection):
+        def send(self, data: Any) -> None:
+            if self.sock is None:
+                self.connect()
+            push(self, data)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class TlsPool(HTTPSConnectionPool):
+        ConnectionCls = Tls
+
+    return {"http": PlainPool, "https": TlsPool}

@@ -1,0 +1,223 @@
+"""A repository of a registry as a `Store` (OCI distribution-spec v1.1).
+
+    RegistryStore ── Referrers, manifests, uploads, downloads, listing
+                        └── Repository (URLs, scopes) ── Transport (retries, redirects, 401)
+                                                            ├── Authenticator ── Credentials
+                                                            └── Connections (TLS, proxies, plain HTTP)
+
+Guarantees: those of `Store`, for several threads at once; and what the rooms below promise, each in its module.
+Stores of one command share a `Transport`, and with it connections and tokens.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from contextlib import AbstractContextManager
+from pathlib import Path
+from urllib.parse import quote
+
+from ocimodel import jsonio
+from ocimodel.errors import AuthenticationError, FormatError, OcimodelError
+from ocimodel.jsonio import Node
+from ocimodel.oci.descriptor import Descriptor
+from ocimodel.oci.descriptor import digest as digest_of
+from ocimodel.oci.digest import Digest
+from ocimodel.oci.reference import Reference
+from ocimodel.stores.http import downloads, listing, manifests, uploads
+from ocimodel.stores.http.auth import scopes_for
+from ocimodel.stores.http.credentials import HUB_HOSTS, Credential, Credentials, DockerConfig, Given
+from ocimodel.stores.http.policy import MANIFEST_BYTES, Patience
+from ocimodel.stores.http.referrers import Referrers
+from ocimodel.stores.http.repository import Repository
+from ocimodel.stores.http.transport import Request, Transport
+from ocimodel.stores.protocol import BlobStream, Progress, ReferrerList, Source, no_progress
+
+HUB_API = "registry-1.docker.io"
+_FALLBACK = re.compile(r"sha256-[0-9a-f]{64}(\.(sig|att|sbom))?")
+_PAGE = 1000
+"""ECR refuses to list more tags at a time."""
+
+
+class RegistryStore:
+    """One repository. ``registry`` and ``repository`` as they stand in a reference."""
+
+    def __init__(self, registry: str, repository: str, transport: Transport) -> None:
+        self._name = f"{registry}/{repository}"
+        self._registry = registry
+        host, port = split_host(registry)
+        path = repository
+        if host in HUB_HOSTS:
+            host = HUB_API
+            path = repository if "/" in repository else f"library/{repository}"
+        self._repository = Repository(transport, host, port, path)
+        self._referrers = Referrers(self._repository)
+        self._lock = threading.Lock()
+        self._opened: dict[Digest, uploads.Session] = {}
+
+    def __repr__(self) -> str:
+        return f"RegistryStore({self._name!r})"
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    def get_manifest(self, target: str | Digest) -> tuple[Descriptor, bytes]:
+        found = manifests.get(self._repository, self._target(target))
+        return found.descriptor, found.raw
+
+    def resolve(self, target: str | Digest) -> Descriptor:
+        return manifests.resolve(self._repository, self._target(target))
+
+    def put_manifest(self, raw: bytes, media_type: str, *, tag: str | None = None) -> Descriptor:
+        descriptor, subject = _described(raw, media_type)
+        target = self._target(tag) if tag is not None else descriptor.digest
+        answer = manifests.put(self._repository, raw, media_type, target)
+        if subject is not None:
+            self._referrers.add(subject, descriptor, acknowledged=bool(answer.header("oci-subject")))
+        return Descriptor(media_type=media_type, digest=descriptor.digest, size=len(raw))
+
+    def tags(self) -> list[str]:
+        request = Request(
+            method="GET",
+            url=f"{self._repository.url('tags', 'list')}?n={_PAGE}",
+            scopes=self._repository.reading,
+        )
+        found: set[str] = set()
+        try:
+            for _, raw in listing.follow(self._repository, request, "the list of tags"):
+                tags = Node(jsonio.loads(raw, limit=len(raw), what="the list of tags")).find("tags")
+                found.update(item.string(limit=128) for item in (tags.items() if tags else ()))
+        except listing.TooMuch:
+            raise FormatError(f"{self._name} has more tags than can be listed") from None
+        return sorted(tag for tag in found if not _FALLBACK.fullmatch(tag))
+
+    def referrers(self, subject: Digest, *, limit: int = 100_000) -> ReferrerList:
+        return self._referrers.list(subject, limit)
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        return uploads.blob_size(self._repository, descriptor.digest) in (descriptor.size, -1)
+
+    def open_blob(
+        self, descriptor: Descriptor, start: int = 0, stop: int | None = None
+    ) -> AbstractContextManager[BlobStream]:
+        return downloads.open_blob(self._repository, descriptor, start, stop)
+
+    def put_blob(self, source: Source, digest: Digest | None = None, progress: Progress = no_progress) -> Digest:
+        session = None
+        if digest is not None:
+            with self._lock:
+                session = self._opened.pop(digest, None)
+        return uploads.put_blob(self._repository, source, digest, progress, session)
+
+    def mount_blob(self, descriptor: Descriptor, source: str) -> bool:
+        if source == self._repository.path:
+            return self.has_blob(descriptor)
+        query = f"?mount={quote(str(descriptor.digest))}&from={quote(source, safe='')}"
+        scopes = scopes_for(self._repository.path, write=True, sources=(source,))
+        try:
+            session = uploads.start(self._repository, query, scopes)
+            if session is None:
+                return self.has_blob(descriptor)
+        except OcimodelError:
+            return False  # it is a shortcut; what is really wrong will show on the long way
+        with self._lock:
+            self._opened[descriptor.digest] = session
+        return False
+
+    def close(self) -> None:
+        self._repository.transport.close()
+
+    def _target(self, target: str | Digest) -> str | Digest:
+        """A digest where it is one, else a tag. Raises `UsageError`: it becomes part of a URL."""
+        if isinstance(target, str) and ":" in target:
+            return Digest.parse(target)
+        if isinstance(target, str):
+            Reference(registry=self._registry, repository=self._repository.path).tagged(target)
+        return target
+
+
+def open_registry(
+    reference: Reference,
+    *,
+    plain_http: frozenset[str] = frozenset(),
+    ca_file: Path | None = None,
+    credentials: Credentials | None = None,
+    patience: Patience | None = None,
+    transport: Transport | None = None,
+) -> RegistryStore:
+    """The store of a reference. Give ``transport`` to share connections and tokens between stores."""
+    transport = transport or Transport(
+        plain_http=plain_http, ca_file=ca_file, credentials=credentials, patience=patience
+    )
+    return RegistryStore(reference.registry, reference.repository, transport)
+
+
+def login(
+    host: str,
+    username: str,
+    password: str,
+    *,
+    plain_http: frozenset[str] = frozenset(),
+    ca_file: Path | None = None,
+    config: DockerConfig | None = None,
+    patience: Patience | None = None,
+) -> str:
+    """Show the credentials to the registry, then keep them; answers where.
+
+    Raises:
+        AuthenticationError: the registry refuses them, or they would travel in the open.
+    """
+    config = config or DockerConfig.from_environment()
+    credential = (
+        Credential(identity_token=password)
+        if username == "<token>"
+        else Credential(username=username, password=password)
+    )
+    name, port = split_host(host)
+    name = HUB_API if name in HUB_HOSTS else name
+    transport = Transport(
+        plain_http=plain_http, ca_file=ca_file, credentials=Given(host, credential), patience=patience
+    )
+    try:
+        origin = transport.connections.origin(name, port)
+        if origin.scheme == "http" and not transport.rules.names(name, port):
+            raise AuthenticationError(
+                f"{host} speaks plain HTTP, so credentials are not sent to it",
+                hint=f"--plain-http {host} allows it.",
+            )
+        transport.request(Request(method="GET", url=f"{origin}/v2/")).close()
+    finally:
+        transport.close()
+    return config.store(host, credential)
+
+
+def logout(host: str, *, config: DockerConfig | None = None) -> bool:
+    """Forget the credentials of a registry; answers whether there were any."""
+    return (config or DockerConfig.from_environment()).erase(host)
+
+
+def split_host(registry: str) -> tuple[str, int | None]:
+    """Host (lower case, without brackets) and port of a reference's registry."""
+    if registry.startswith("["):
+        host, _, port = registry[1:].partition("]")
+        return host.lower(), int(port[1:]) if port else None
+    host, _, port = registry.partition(":")
+    return host.lower(), int(port) if port else None
+
+
+def _described(raw: bytes, media_type: str) -> tuple[Descriptor, Digest | None]:
+    """What a referrers list should say of a manifest, and its subject (distribution-spec v1.1)."""
+    node = Node(jsonio.loads(raw, limit=MANIFEST_BYTES, what="manifest"))
+    subject, kind, config = (node.find(key) for key in ("subject", "artifactType", "config"))
+    annotations = node.find("annotations")
+    if (kind is None or not kind.value) and config is not None:
+        kind = config.find("mediaType")
+    descriptor = Descriptor(
+        media_type=media_type,
+        digest=Digest.of(raw),
+        size=len(raw),
+        annotations=annotations.strings() if annotations else {},
+        artifact_type=kind.string(limit=255) or None if kind else None,
+    )
+    return descriptor, digest_of(subject.get("digest")) if subject else None
