@@ -1,1 +1,1 @@
-"""The attestation documents: envelope, statement, bundle. No I/O, no keys."""
+"""The attestation documents: envelope, statement, bundle, and the manifest that attaches them. No I/O, no keys."""

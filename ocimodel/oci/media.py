@@ -37,6 +37,10 @@ INTOTO_PAYLOAD = "application/vnd.in-toto+json"
 STATEMENT_V1 = "https://in-toto.io/Statement/v1"
 STATEMENT_V01 = "https://in-toto.io/Statement/v0.1"
 COSIGN_SIGN = "https://sigstore.dev/cosign/sign/v1"
+NOTARY_SIGNATURE = "application/vnd.cncf.notary.signature"
+NOTARY_ENVELOPES = frozenset({"application/jose+json", "application/cose"})
+COSIGN_ARTIFACT = "application/vnd.dev.cosign.artifact.sig.v1+json"
+BUNDLE_MESSAGE = "message-signature"
 SLSA_PROVENANCE = "https://slsa.dev/provenance/v1"
 
 # Ours

@@ -1,0 +1,48 @@
+"""Keys meet documents: signing a statement, checking an envelope.
+
+Guarantees: `sign_statement` adds nothing of its own (no time, no randomness), so with a deterministic signer the
+same statement gives the same bundle. `opens` is the one place where an envelope's signature is checked.
+"""
+
+from __future__ import annotations
+
+from ocimodel.attest.bundle import Bundle, public_key_bundle
+from ocimodel.attest.envelope import Envelope, pae
+from ocimodel.attest.statement import Statement
+from ocimodel.keys.public import PublicKey
+from ocimodel.keys.signer import Signer
+from ocimodel.oci import media
+
+_SIGSTORE_HASHES = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
+
+
+def sign_statement(signer: Signer, statement: bytes) -> bytes:
+    """The Sigstore bundle of ``statement``, signed.
+
+    Raises:
+        FormatError: it is no in-toto statement; nothing malformed gets a signature.
+        UnavailableError: the device or the service that holds the key did not answer.
+    """
+    Statement.from_bytes(statement)
+    signature = signer.sign(pae(media.INTOTO_PAYLOAD, statement))
+    return public_key_bundle(Envelope(payload=statement, signature=signature), signer.public.hint)
+
+
+def opens(key: PublicKey, envelope: Envelope) -> bool:
+    """Whether ``key`` signed ``envelope``. What the payload says is the caller's to judge."""
+    return key.verify(envelope.signature, envelope.signed)
+
+
+def verify_message(bundle: Bundle, key: PublicKey, digest: bytes, algorithm: str = "sha256") -> bool:
+    """Whether ``bundle`` holds a signature by ``key`` over the file with ``digest``.
+
+    This is about files: a signature over bytes approves no OCI artifact. Ed25519 keys sign no digests (False).
+    """
+    message = bundle.message
+    return (
+        message is not None
+        and _SIGSTORE_HASHES.get(message.algorithm) == algorithm
+        and message.digest == digest
+        and key.algorithm.scheme.hash == algorithm
+        and key.verify_digest(message.signature, digest)
+    )

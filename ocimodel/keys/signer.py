@@ -1,0 +1,59 @@
+"""Who signs: the protocol that every kind of custody fulfils, and the key in a PEM file.
+
+Guarantees: a `Signer` tells its public key before it is asked to sign, so that everything about a signature but
+its bytes is known beforehand. Private bytes never leave a signer: neither `repr` nor an error shows them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from ocimodel.keys.public import PublicKey
+
+if TYPE_CHECKING:
+    from ocimodel.keys.backend import PrivateHandle
+
+
+class Signer(Protocol):
+    """A private key, wherever it lives."""
+
+    @property
+    def public(self) -> PublicKey: ...
+
+    def sign(self, message: bytes) -> bytes:
+        """The signature over ``message`` by the scheme of ``public.algorithm``.
+
+        Raises:
+            UnavailableError: the device or the service that holds the key did not answer.
+        """
+        ...
+
+
+class LocalSigner:
+    """A private key in this process's memory."""
+
+    __slots__ = ("_handle", "_public")
+
+    def __init__(self, handle: PrivateHandle, *, label: str = "") -> None:
+        from ocimodel.keys import backend
+
+        self._handle = handle
+        self._public = PublicKey.from_der(backend.public_of(handle), label=label)
+
+    @property
+    def public(self) -> PublicKey:
+        return self._public
+
+    def sign(self, message: bytes) -> bytes:
+        from ocimodel.keys import backend
+
+        return backend.sign(self._handle, message)
+
+    def private_pem(self, password: bytes | None) -> bytes:
+        """PKCS#8 PEM, encrypted where there is a password; for `ocimodel.keys.files` alone."""
+        from ocimodel.keys import backend
+
+        return backend.private_pem(self._handle, password)
+
+    def __repr__(self) -> str:
+        return f"LocalSigner({self._public.keyid})"

@@ -1,0 +1,51 @@
+"""What a signer said beside "yes": the claims in the annotations of a statement's subject.
+
+Guarantees: claims are read from the one subject that is the artifact, and each signature is judged with its own.
+Times are RFC 3339 in UTC, to the letter; anything else is an error and never "no expiry".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from ocimodel.errors import FormatError
+from ocimodel.oci import media
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
+_OURS = {"environment": media.CLAIM_ENVIRONMENT, "channel": media.CLAIM_CHANNEL}
+
+
+def parse_time(text: str) -> datetime:
+    """Raises `FormatError` unless ``text`` is RFC 3339 in UTC, ending in ``Z``."""
+    if _TIME.fullmatch(text) is None:
+        raise FormatError(f"{text[:64]!r} is not a time in RFC 3339, UTC", path=media.CLAIM_EXPIRES)
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        raise FormatError(f"{text!r} is not a date", path=media.CLAIM_EXPIRES) from None
+
+
+def format_time(time: datetime) -> str:
+    """RFC 3339, UTC, whole seconds: the one spelling that we write."""
+    return time.astimezone(UTC).replace(microsecond=0).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def expiry(claims: Mapping[str, str]) -> datetime | None:
+    """When the signature ends, or None where it says nothing of that. Raises `FormatError`."""
+    text = claims.get(media.CLAIM_EXPIRES)
+    return None if text is None else parse_time(text)
+
+
+def mismatch(claims: Mapping[str, str], context: Mapping[str, str]) -> str:
+    """Why these claims do not fit into ``context``, or an empty string.
+
+    ``environment`` and ``channel`` stand for our claims of these names, any other key for the annotation that is
+    called like it. Only a claim that says something else is a mismatch: a signature without it is not limited.
+    """
+    for key, wanted in sorted(context.items()):
+        claimed = claims.get(_OURS.get(key, key))
+        if claimed is not None and claimed != wanted:
+            return f"signed for {key} {claimed!r}, not for {wanted!r}"
+    return ""

@@ -1,0 +1,176 @@
+"""What has been found beside an artifact, before anybody judges it.
+
+Guarantees: `read_candidate` and `order` are pure and total: whatever a registry sends becomes a `Candidate`, at
+worst one that says what is wrong with it. Nothing here checks a signature or knows which keys are trusted, but
+for the order in which candidates are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+from ocimodel.attest.bundle import Bundle
+from ocimodel.attest.referrer import signature_format
+from ocimodel.attest.statement import Statement
+from ocimodel.errors import DigestMismatchError, FormatError
+from ocimodel.keys.public import keyid_of_hint
+from ocimodel.oci import media
+from ocimodel.oci.descriptor import Descriptor
+from ocimodel.oci.digest import Digest
+from ocimodel.oci.manifest import Manifest
+
+MAX_CANDIDATES = 128
+MAX_TOTAL_BYTES = 16 * 1024 * 1024
+FAIR_SHARE = MAX_TOTAL_BYTES // MAX_CANDIDATES
+"""A candidate of at most this many bytes always finds room: readers take the larger ones last."""
+
+_UNTYPED = frozenset({None, "", media.OCI_EMPTY, media.OCI_CONFIG, "application/octet-stream"})
+_SIGNATURE_TYPES = frozenset({media.NOTARY_SIGNATURE, media.COSIGN_ARTIFACT})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One referrer that may be a signature, parsed as far as it goes.
+
+    Attributes:
+        names: key ids that it claims to be signed by (our annotation, the bundle's hint). Claims, not facts.
+        format: ``sigstore``, ``notation``, ``cosign-legacy``, or empty where it is none of these.
+        signature_like: whether it presents itself as a signature; False for attestations and anything else.
+        subject: what its manifest refers to.
+        problem: why it cannot be judged further; empty where ``bundle`` and ``statement`` are there.
+        damaged: the problem lies in its bytes, not in what this version can read.
+    """
+
+    digest: Digest
+    size: int
+    names: frozenset[str] = frozenset()
+    format: str = ""
+    signature_like: bool = False
+    subject: Descriptor | None = None
+    bundle: Bundle | None = field(default=None, repr=False)
+    statement: Statement | None = field(default=None, repr=False)
+    problem: str = ""
+    damaged: bool = False
+
+    @classmethod
+    def unreadable(cls, entry: Descriptor, problem: str) -> Candidate:
+        """A referrer whose documents could not be had, judged by what the list says of it."""
+        kind = entry.artifact_type or ""
+        return cls(
+            digest=entry.digest,
+            size=entry.size,
+            names=_named(entry),
+            format="sigstore" if kind.startswith(media.SIGSTORE_BUNDLE_PREFIX) else "",
+            signature_like=_rank(entry, frozenset()) == _LIKELY,
+            problem=problem or "cannot be read",
+            damaged=True,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """All that is known about an artifact when it is judged.
+
+    Attributes:
+        subject: the artifact.
+        name: what was asked for, without tag and digest; never a mirror's name.
+        listed: how many referrers there were.
+        truncated: some of them were not read.
+    """
+
+    subject: Descriptor
+    name: str
+    candidates: Sequence[Candidate] = ()
+    listed: int = 0
+    truncated: bool = False
+
+
+_NAMED, _NAMED_ATTESTATION, _LIKELY, _ATTESTATION, _OTHER = range(5)
+
+
+def order(entries: Iterable[Descriptor], trusted: Collection[str]) -> tuple[list[Descriptor], bool]:
+    """Which referrers to read, in which order, and whether some were left out.
+
+    First those whose descriptor names a key of ``trusted``, so that no amount of garbage hides them; then what
+    may be a signature; then attestations and the rest, since a list's types are not to be trusted. Within each of
+    these the list's own order stays.
+    """
+    keyids = frozenset(trusted)
+    ranked = sorted(entries, key=lambda entry: _rank(entry, keyids))
+    return ranked[:MAX_CANDIDATES], len(ranked) > MAX_CANDIDATES
+
+
+def read_candidate(entry: Descriptor, manifest: bytes, blob: bytes) -> Candidate:
+    """Parse a referrer. Never raises: what is wrong with it becomes the candidate's ``problem``.
+
+    Args:
+        entry: what the list says of it.
+        blob: the manifest's one layer; empty where it has none, or more than one.
+    """
+    try:
+        entry.digest.check(manifest, "signature manifest")
+        parsed = Manifest.from_bytes(manifest)
+    except (FormatError, DigestMismatchError) as error:
+        return Candidate.unreadable(entry, error.message)
+    return _from_manifest(entry, parsed, blob)
+
+
+def _from_manifest(entry: Descriptor, manifest: Manifest, blob: bytes) -> Candidate:
+    kind = signature_format(manifest)
+    predicate_type = manifest.annotations.get(media.BUNDLE_PREDICATE_TYPE, media.COSIGN_SIGN)
+    found = Candidate(
+        digest=entry.digest,
+        size=len(manifest.raw) + len(blob),
+        names=_named(entry) | _named(manifest.descriptor),
+        format=kind or "",
+        # An attestation says so in its annotation; whether it is one, its signed statement decides.
+        signature_like=kind is not None and predicate_type == media.COSIGN_SIGN,
+        subject=manifest.subject,
+    )
+    if kind is None:
+        return replace(found, problem="not a signature")
+    if kind != "sigstore":
+        return replace(found, problem=f"signatures of the kind {kind} are not read by this version")
+    try:
+        if len(manifest.layers) != 1:
+            raise FormatError("a signature manifest has exactly one layer", path="layers")
+        manifest.layers[0].digest.check(blob, "signature")
+        return _from_bundle(found, Bundle.from_bytes(blob))
+    except (FormatError, DigestMismatchError) as error:
+        return replace(found, problem=error.message, damaged=True)
+
+
+def _from_bundle(found: Candidate, bundle: Bundle) -> Candidate:
+    hinted = keyid_of_hint(bundle.hint) if bundle.hint else None
+    found = replace(found, bundle=bundle, names=found.names | ({hinted} if hinted else frozenset()))
+    if bundle.envelope is None:
+        return replace(found, problem="a signature over bytes, not over a statement, approves no artifact")
+    try:
+        statement = Statement.from_bytes(bundle.envelope.payload)
+    except FormatError as error:
+        return replace(found, problem=f"statement: {error.message}", damaged=True)
+    problem = "signed with a certificate, which is not supported without a trusted root"
+    return replace(
+        found,
+        statement=statement,
+        signature_like=found.signature_like or statement.is_signature,
+        problem=problem if bundle.certificates else "",
+    )
+
+
+def _named(entry: Descriptor) -> frozenset[str]:
+    keyid = entry.annotations.get(media.KEY_ID)
+    return frozenset({keyid}) if keyid else frozenset()
+
+
+def _rank(entry: Descriptor, trusted: frozenset[str]) -> int:
+    attestation = entry.annotations.get(media.BUNDLE_PREDICATE_TYPE, media.COSIGN_SIGN) != media.COSIGN_SIGN
+    if _named(entry) & trusted:
+        return _NAMED_ATTESTATION if attestation else _NAMED
+    if attestation:
+        return _ATTESTATION
+    kind = entry.artifact_type
+    if kind in _UNTYPED or kind in _SIGNATURE_TYPES or (kind or "").startswith(media.SIGSTORE_BUNDLE_PREFIX):
+        return _LIKELY
+    return _OTHER

@@ -1,0 +1,146 @@
+"""One candidate at a time: what it is worth.
+
+Guarantees: `judge` is pure and total. `Status.GOOD` means: a signature, by a trusted key, over a statement whose
+one matching subject is this very artifact, attached to it, not expired, and not made for another context.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from ocimodel.attest.statement import Statement
+from ocimodel.errors import FormatError
+from ocimodel.keys.public import PublicKey
+from ocimodel.keys.sealing import opens
+from ocimodel.oci.descriptor import Descriptor
+from ocimodel.trust import claims as claiming
+from ocimodel.trust.evidence import Candidate
+
+
+class Status(StrEnum):
+    """What became of a candidate; all but ``GOOD`` are ignored."""
+
+    GOOD = "good"
+    EXPIRED = "expired"
+    CONTEXT = "metadata-mismatch"
+    OTHER_SUBJECT = "other-subject"
+    AMBIGUOUS = "ambiguous-subject"
+    BAD_CLAIM = "bad-claim"
+    BAD_SIGNATURE = "bad-signature"
+    MALFORMED = "malformed"
+    UNTRUSTED = "untrusted"
+    UNSUPPORTED = "unsupported"
+    ATTESTATION = "attestation"
+    OTHER = "other"
+
+
+AUTHENTIC = frozenset({Status.GOOD, Status.EXPIRED, Status.CONTEXT})
+"""By a trusted key and for this artifact, whatever else is wrong."""
+
+BROKEN = frozenset({Status.AMBIGUOUS, Status.BAD_CLAIM, Status.BAD_SIGNATURE, Status.MALFORMED})
+"""Not what it claims to be; serious only where it names, or is by, a trusted key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """``key`` is set once a trusted key was found to have signed the statement, and not before."""
+
+    candidate: Candidate
+    status: Status
+    detail: str = ""
+    key: PublicKey | None = None
+    claims: Mapping[str, str] = field(default_factory=dict)
+    expires: datetime | None = None
+
+    @property
+    def keyid(self) -> str:
+        """The signer's key id where that was verified, else the one that is claimed, if any."""
+        return self.key.keyid if self.key else min(self.candidate.names, default="")
+
+    @property
+    def is_signature(self) -> bool:
+        """Whether this counts as "there is a signature", good or not."""
+        return self.candidate.signature_like and self.status not in (Status.ATTESTATION, Status.OTHER)
+
+
+def judge(
+    candidate: Candidate,
+    subject: Descriptor,
+    keys: Sequence[PublicKey],
+    now: datetime,
+    context: Mapping[str, str],
+) -> Judged:
+    """What ``candidate`` is worth as a signature of ``subject``."""
+    statement = candidate.statement
+    if candidate.problem or statement is None:
+        return Judged(candidate=candidate, status=_unread(candidate), detail=candidate.problem)
+    key = signer_of(candidate, keys)
+    if not statement.is_signature and (key is not None or not _claims_to_sign(candidate, keys)):
+        detail = f"says {statement.predicate_type}, which approves nothing"
+        return Judged(candidate=candidate, status=Status.ATTESTATION, detail=detail, key=key)
+    if key is None:
+        if _names_trusted(candidate, keys):
+            detail = "names a trusted key, which has not signed these bytes"
+            return Judged(candidate=candidate, status=Status.BAD_SIGNATURE, detail=detail)
+        return Judged(candidate=candidate, status=Status.UNTRUSTED, detail="by no trusted key")
+    return judge_claims(candidate, statement, key, subject, now, context)
+
+
+def judge_claims(
+    candidate: Candidate,
+    statement: Statement,
+    key: PublicKey,
+    subject: Descriptor,
+    now: datetime,
+    context: Mapping[str, str],
+) -> Judged:
+    """The part that comes once ``key`` is known to have signed ``statement``."""
+    matching = statement.subjects_of(subject.digest)
+    attached = candidate.subject is not None and candidate.subject.digest == subject.digest
+    if not matching or not attached:
+        detail = "made for another artifact" if not matching else "attached to another artifact"
+        return Judged(candidate=candidate, status=Status.OTHER_SUBJECT, detail=detail, key=key)
+    if len(matching) > 1:
+        detail = "names this artifact more than once, so its claims contradict each other"
+        return Judged(candidate=candidate, status=Status.AMBIGUOUS, detail=detail, key=key)
+    claims = matching[0].annotations
+    try:
+        expires = claiming.expiry(claims)
+    except FormatError as error:
+        return Judged(candidate=candidate, status=Status.BAD_CLAIM, detail=error.message, key=key, claims=claims)
+    status, detail = Status.GOOD, ""
+    mismatch = claiming.mismatch(claims, context)
+    if mismatch:
+        status, detail = Status.CONTEXT, mismatch
+    if expires is not None and now >= expires:
+        status, detail = Status.EXPIRED, f"expired at {claiming.format_time(expires)}"
+    return Judged(candidate=candidate, status=status, detail=detail, key=key, claims=claims, expires=expires)
+
+
+def signer_of(candidate: Candidate, keys: Sequence[PublicKey]) -> PublicKey | None:
+    """The key that signed the candidate's envelope. The one it names is tried first; the name proves nothing."""
+    envelope = candidate.bundle.envelope if candidate.bundle else None
+    if envelope is None:
+        return None
+    for key in sorted(keys, key=lambda key: key.keyid not in candidate.names):
+        if opens(key, envelope):
+            return key
+    return None
+
+
+def _unread(candidate: Candidate) -> Status:
+    if candidate.damaged:
+        return Status.MALFORMED
+    return Status.UNSUPPORTED if candidate.format else Status.OTHER
+
+
+def _names_trusted(candidate: Candidate, keys: Sequence[PublicKey]) -> bool:
+    return any(key.keyid in candidate.names for key in keys)
+
+
+def _claims_to_sign(candidate: Candidate, keys: Sequence[PublicKey]) -> bool:
+    # Its manifest calls it a signature by a trusted key, its unsigned text calls it something else.
+    return candidate.signature_like and _names_trusted(candidate, keys)
