@@ -1,6 +1,9 @@
 """The house: a module imports from lower floors and from its own room only.
 
 0 errors jsonio   1 oci attest   2 model keys stores   3 transfer trust   4 verbs   5 audit metrics   6 cli demo
+
+Rooms of one floor leave each other alone, but for two steps: jsonio raises errors, and the attestation
+documents name digests and media types of oci.
 """
 
 from __future__ import annotations
@@ -12,11 +15,11 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "ocimodel"
-FLOORS = {
+FLOORS: dict[str, float] = {
     "errors": 0,
-    "jsonio": 0,
+    "jsonio": 0.5,
     "oci": 1,
-    "attest": 1,
+    "attest": 1.5,
     "model": 2,
     "keys": 2,
     "stores": 2,
@@ -69,7 +72,7 @@ def problems(path: Path) -> Iterator[str]:
         if top == "ocimodel":
             other = rest.split(".")[0]
             if other in FLOORS and other != room and FLOORS[other] >= FLOORS[room]:
-                yield f"{where} (floor {FLOORS[other]}) from {room} (floor {FLOORS[room]})"
+                yield f"{where} (floor {FLOORS[other]:g}) from {room} (floor {FLOORS[room]:g})"
         for library, rooms in ONLY_IN.items():
             if f"{name}.".startswith(f"{library}.") and room not in rooms:
                 yield f"{where} belongs to {', '.join(sorted(rooms))}"
