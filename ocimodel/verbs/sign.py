@@ -1,0 +1,147 @@
+"""Sign: attach a detached signature to an artifact, where it is.
+
+Guarantees: the tag is resolved once and the digest is what is signed; the manifest's bytes were checked against
+it. Signing is idempotent: the same key and claims give the same signature, which is not stored twice; with an
+expiry, nothing is added while a signature with the same other claims has more than half of its life left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from ocimodel.attest.referrer import EMPTY, Attachment, attach
+from ocimodel.attest.statement import signature_statement
+from ocimodel.errors import UsageError
+from ocimodel.keys.sealing import sign_statement
+from ocimodel.keys.signer import Signer
+from ocimodel.oci import media
+from ocimodel.oci.descriptor import Descriptor
+from ocimodel.oci.reference import Reference
+from ocimodel.stores.opening import Access, open_store, target_of
+from ocimodel.stores.protocol import Source, Store
+from ocimodel.trust.claims import format_time
+from ocimodel.trust.policy import TrustPolicy
+from ocimodel.verbs.evidence import gather
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """``subject`` is what was signed, pinned; ``signature`` names the signature's manifest, ``REPO@DIGEST``.
+
+    ``created`` is false where the store had this signature, or a good one with the same claims, already.
+    """
+
+    subject: Reference
+    signature: Reference
+    created: bool
+    keyid: str
+
+
+def sign(
+    reference: Reference,
+    signer: Signer,
+    *,
+    access: Access,
+    annotations: Mapping[str, str] | None = None,
+    expires: timedelta | None = None,
+    now: datetime | None = None,
+) -> Signed:
+    """Sign what ``reference`` names.
+
+    Args:
+        annotations: claims, as ``cosign sign -a`` writes them; none may begin with ``io.github.ocimodel.``.
+        expires: how long the signature is good for.
+        now: from when ``expires`` counts; the clock unless given.
+
+    Raises:
+        NotFoundError, UnavailableError, AuthenticationError, IntegrityError: from the store.
+        UsageError: a reserved annotation, or an expiry that is not in the future.
+    """
+    with open_store(reference, access) as store:
+        subject, _ = store.get_manifest(target_of(reference, store))
+        return sign_subject(
+            store, reference, subject, signer, annotations=annotations, expires=expires, now=now
+        )
+
+
+def sign_subject(
+    store: Store,
+    reference: Reference,
+    subject: Descriptor,
+    signer: Signer,
+    *,
+    annotations: Mapping[str, str] | None = None,
+    expires: timedelta | None = None,
+    now: datetime | None = None,
+) -> Signed:
+    """As `sign`, for a manifest that has been fetched, or put, already."""
+    claims = checked_annotations(annotations or {})
+    now = now or datetime.now(UTC)
+    if expires is not None:
+        if expires <= timedelta(0):
+            raise UsageError("a signature cannot expire before it is made", hint="Write --expires 90d.")
+        found = _still_good(store, reference, subject, signer, claims, now, expires / 2)
+        if found is not None:
+            return _signed(reference, subject, found, signer, created=False)
+        claims[media.CLAIM_EXPIRES] = format_time(now + expires)
+    bundle = sign_statement(signer, signature_statement(subject.digest, claims))
+    attachment = attach(
+        bundle, subject, predicate_type=media.COSIGN_SIGN, keyid=signer.public.keyid
+    )
+    created = store_attachment(store, subject, attachment)
+    return _signed(reference, subject, attachment.descriptor, signer, created=created)
+
+
+def checked_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Raises UsageError for a key that is ours to write."""
+    for key in annotations:
+        if key.startswith(media.PREFIX):
+            raise UsageError(
+                f"the annotation {key} is reserved", hint="Use a key that does not begin with io.github.ocimodel."
+            )
+    return dict(annotations)
+
+
+def store_attachment(store: Store, subject: Descriptor, attachment: Attachment) -> bool:
+    """Put an attachment; False where the store lists it already."""
+    listed = store.referrers(subject.digest)
+    if any(entry.digest == attachment.descriptor.digest for entry in listed.entries):
+        return False
+    if not store.has_blob(EMPTY):
+        store.put_blob(Source.of(media.EMPTY_JSON), EMPTY.digest)
+    store.put_blob(Source.of(attachment.bundle), attachment.layer.digest)
+    store.put_manifest(attachment.manifest, attachment.descriptor.media_type)
+    return True
+
+
+def _still_good(
+    store: Store,
+    reference: Reference,
+    subject: Descriptor,
+    signer: Signer,
+    claims: Mapping[str, str],
+    now: datetime,
+    remaining: timedelta,
+) -> Descriptor | None:
+    policy = TrustPolicy.of_keys([signer.public])
+    evidence, _ = gather(store, subject, reference.name, policy.keyids)
+    for report in policy.evaluate(evidence, now).signers:
+        others = {key: value for key, value in report.claims.items() if key != media.CLAIM_EXPIRES}
+        good = report.status == "good" and report.identity and others == claims
+        if good and report.expires is not None and report.expires - now > remaining:
+            return Descriptor(media_type=media.OCI_MANIFEST, digest=report.digest, size=0)
+    return None
+
+
+def _signed(
+    reference: Reference, subject: Descriptor, signature: Descriptor, signer: Signer, *, created: bool
+) -> Signed:
+    repository = reference.tagged(None)
+    return Signed(
+        subject=reference.at(subject.digest),
+        signature=repository.at(signature.digest),
+        created=created,
+        keyid=signer.public.keyid,
+    )
