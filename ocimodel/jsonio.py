@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 from ocimodel.errors import FormatError
 
 MAX_DEPTH = 64
+_MAX_SHOWN = 128
 MAX_SAFE_INTEGER = 2**63 - 1
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -138,7 +139,9 @@ class Node:
                 node.fail("is not a known field")
 
     def _join(self, key: str) -> str:
-        return f"{self.path}.{key}" if self.path else key
+        # A path is printed, and the key may be anybody's: no control characters, no novels.
+        shown = key if key.isprintable() and len(key) <= _MAX_SHOWN else ascii(key[:_MAX_SHOWN])
+        return f"{self.path}.{shown}" if self.path else shown
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import binascii
 
 from ocimodel.jsonio import Node
 
-MAX_CHARACTERS = 24 * 1024 * 1024
+MAX_CHARACTERS = 8 * 1024 * 1024
 
 
 def encode(data: bytes) -> str:

@@ -17,7 +17,7 @@ from ocimodel.attest.envelope import MAX_SIGNATURE, Envelope
 from ocimodel.jsonio import Node
 from ocimodel.oci import media
 
-MAX_BYTES = 16 * 1024 * 1024
+MAX_BYTES = 8 * 1024 * 1024 + 64 * 1024
 MAX_ENTRIES = 32
 MAX_CERTIFICATES = 16
 # The two spellings of version 0.3. What a later version means is not known, so none is taken.

@@ -16,12 +16,14 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from ocimodel import jsonio
-from ocimodel.errors import FormatError
+from ocimodel.errors import FormatError, UsageError
 from ocimodel.jsonio import Node
 from ocimodel.oci import media
 from ocimodel.oci.digest import Digest
 
-MAX_BYTES = 12 * 1024 * 1024
+MAX_BYTES = 6 * 1024 * 1024
+"""What fits, as base64, into the largest bundle that is read."""
+
 MAX_SUBJECTS = 1024
 MAX_DIGESTS = 32
 _TYPES = (media.STATEMENT_V1, media.STATEMENT_V01)
@@ -76,8 +78,7 @@ class Statement:
         if not found:
             subjects.fail("must name at least one subject")
         predicate_type = node.get("predicateType")
-        if not predicate_type.string(limit=2048):
-            predicate_type.fail("must not be empty")
+        _check_predicate_type(predicate_type)
         return cls(
             raw=raw,
             subjects=found,
@@ -100,6 +101,9 @@ def signature_statement(subject: Digest, claims: Mapping[str, str] | None = None
 
     Args:
         claims: annotations of the subject; ``cosign verify -a`` can check them.
+
+    Raises:
+        UsageError: a claim is not Unicode text.
     """
     return _statement(subject, media.COSIGN_SIGN, b"{}", claims)
 
@@ -114,7 +118,8 @@ def attestation_statement(
     Raises:
         FormatError: the predicate is not a JSON object, or its type would pass for an approval.
     """
-    if not predicate_type or predicate_type == media.COSIGN_SIGN:
+    _check_predicate_type(Node(predicate_type, "predicateType"))
+    if predicate_type == media.COSIGN_SIGN:
         raise FormatError("an attestation needs a predicate type of its own", path="predicateType")
     Node(jsonio.loads(predicate, limit=MAX_BYTES, what="predicate"), "predicate").object()
     return _statement(subject, predicate_type, predicate.strip(b" \t\r\n"), claims)
@@ -123,7 +128,7 @@ def attestation_statement(
 def _statement(subject: Digest, predicate_type: str, predicate: bytes, claims: Mapping[str, str] | None) -> bytes:
     resource: dict[str, Any] = {"digest": {subject.algorithm: subject.hex}}
     if claims:
-        resource["annotations"] = dict(claims)
+        resource["annotations"] = _claims(claims)
     # RFC 8785 order by hand, since the predicate is spliced in as text.
     return b'{"_type":%b,"predicate":%b,"predicateType":%b,"subject":%b}' % (
         jsonio.canonical(media.STATEMENT_V1),
@@ -131,6 +136,21 @@ def _statement(subject: Digest, predicate_type: str, predicate: bytes, claims: M
         jsonio.canonical(predicate_type),
         jsonio.canonical([resource]),
     )
+
+
+def _claims(claims: Mapping[str, str]) -> dict[str, str]:
+    try:
+        jsonio.canonical(dict(claims))
+    except UnicodeEncodeError:
+        raise UsageError("an annotation is not Unicode text") from None
+    return dict(claims)
+
+
+def _check_predicate_type(node: Node) -> None:
+    # It ends up in messages and tables, so it must not be able to draw there.
+    text = node.string(limit=1024)
+    if not text or not text.isprintable() or " " in text:
+        node.fail("must be a URI")
 
 
 def _digests(node: Node) -> dict[str, str]:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa, utils
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 from ocimodel.errors import UsageError
 from ocimodel.keys.algorithms import Algorithm
@@ -115,13 +116,24 @@ def generate(algorithm: Algorithm) -> PrivateHandle:
     return ec.generate_private_key(curves[scheme.curve])
 
 
-def private_pem(key: PrivateHandle, password: bytes | None) -> bytes:
-    """PKCS#8, encrypted where there is a password."""
-    return key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.BestAvailableEncryption(password) if password else serialization.NoEncryption(),
-    )
+def private_pem(key: PrivateHandle) -> bytes:
+    """PKCS#8 PEM, not encrypted."""
+    return _private_bytes(key, serialization.Encoding.PEM)
+
+
+def private_der(key: PrivateHandle) -> bytes:
+    """PKCS#8 DER, not encrypted."""
+    return _private_bytes(key, serialization.Encoding.DER)
+
+
+def aes_cbc(key: bytes, iv: bytes, padded: bytes) -> bytes:
+    """Encrypt with AES in CBC mode; for `ocimodel.keys.pkcs8`."""
+    encryptor = Cipher(algorithms.AES(key), modes.CBC(iv)).encryptor()
+    return encryptor.update(padded) + encryptor.finalize()
+
+
+def _private_bytes(key: PrivateHandle, encoding: serialization.Encoding) -> bytes:
+    return key.private_bytes(encoding, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
 
 
 def _supported(key: object) -> PrivateHandle:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,5 +123,6 @@ class _Writer:
         self._stream.close()
 
     def discard(self) -> None:
-        self._stream.close()
         self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self._stream.close()

@@ -51,9 +51,11 @@ class LocalSigner:
 
     def private_pem(self, password: bytes | None) -> bytes:
         """PKCS#8 PEM, encrypted where there is a password; for `ocimodel.keys.files` alone."""
-        from ocimodel.keys import backend
+        from ocimodel.keys import backend, pkcs8
 
-        return backend.private_pem(self._handle, password)
+        if not password:
+            return backend.private_pem(self._handle)
+        return pkcs8.encrypt(backend.private_der(self._handle), password)
 
     def __repr__(self) -> str:
         return f"LocalSigner({self._public.keyid})"

@@ -7,6 +7,7 @@ for the order in which candidates are read.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -25,6 +26,7 @@ MAX_TOTAL_BYTES = 16 * 1024 * 1024
 FAIR_SHARE = MAX_TOTAL_BYTES // MAX_CANDIDATES
 """A candidate of at most this many bytes always finds room: readers take the larger ones last."""
 
+_KEY_ID = re.compile(r"sha256:[0-9a-f]{64}")
 _UNTYPED = frozenset({None, "", media.OCI_EMPTY, media.OCI_CONFIG, "application/octet-stream"})
 _SIGNATURE_TYPES = frozenset({media.NOTARY_SIGNATURE, media.COSIGN_ARTIFACT})
 
@@ -160,8 +162,8 @@ def _from_bundle(found: Candidate, bundle: Bundle) -> Candidate:
 
 
 def _named(entry: Descriptor) -> frozenset[str]:
-    keyid = entry.annotations.get(media.KEY_ID)
-    return frozenset({keyid}) if keyid else frozenset()
+    keyid = entry.annotations.get(media.KEY_ID, "")
+    return frozenset({keyid}) if _KEY_ID.fullmatch(keyid) else frozenset()
 
 
 def _rank(entry: Descriptor, trusted: frozenset[str]) -> int:

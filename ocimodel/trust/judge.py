@@ -75,21 +75,39 @@ def judge(
 ) -> Judged:
     """What ``candidate`` is worth as a signature of ``subject``."""
     statement = candidate.statement
-    if candidate.problem or statement is None:
+    if statement is None:
+        return Judged(candidate=candidate, status=_unread(candidate), detail=candidate.problem)
+    judged = judge_signer(candidate, statement, subject, keys, now, context)
+    # Where the manifest calls it a trusted key's signature and the bytes don't verify, damage may have made
+    # the text say something else; everywhere else the statement says what it is.
+    damaged = candidate.signature_like and judged.status is Status.BAD_SIGNATURE
+    if statement.is_signature or damaged:
+        return judged
+    detail = f"says {statement.predicate_type}, which approves nothing"
+    return Judged(candidate=candidate, status=Status.ATTESTATION, detail=detail, key=judged.key)
+
+
+def judge_signer(
+    candidate: Candidate,
+    statement: Statement,
+    subject: Descriptor,
+    keys: Sequence[PublicKey],
+    now: datetime,
+    context: Mapping[str, str],
+) -> Judged:
+    """What ``statement`` is worth as something that one of ``keys`` said about ``subject``, whatever it says."""
+    if candidate.problem:
         return Judged(candidate=candidate, status=_unread(candidate), detail=candidate.problem)
     key = signer_of(candidate, keys)
-    if not statement.is_signature and (key is not None or not _claims_to_sign(candidate, keys)):
-        detail = f"says {statement.predicate_type}, which approves nothing"
-        return Judged(candidate=candidate, status=Status.ATTESTATION, detail=detail, key=key)
-    if key is None:
-        if _names_trusted(candidate, keys):
-            detail = "names a trusted key, which has not signed these bytes"
-            return Judged(candidate=candidate, status=Status.BAD_SIGNATURE, detail=detail)
-        return Judged(candidate=candidate, status=Status.UNTRUSTED, detail="by no trusted key")
-    return judge_claims(candidate, statement, key, subject, now, context)
+    if key is not None:
+        return _judge_claims(candidate, statement, key, subject, now, context)
+    if any(key.keyid in candidate.names for key in keys):
+        detail = "names a trusted key, which has not signed these bytes"
+        return Judged(candidate=candidate, status=Status.BAD_SIGNATURE, detail=detail)
+    return Judged(candidate=candidate, status=Status.UNTRUSTED, detail="by no trusted key")
 
 
-def judge_claims(
+def _judge_claims(
     candidate: Candidate,
     statement: Statement,
     key: PublicKey,
@@ -97,7 +115,6 @@ def judge_claims(
     now: datetime,
     context: Mapping[str, str],
 ) -> Judged:
-    """The part that comes once ``key`` is known to have signed ``statement``."""
     matching = statement.subjects_of(subject.digest)
     attached = candidate.subject is not None and candidate.subject.digest == subject.digest
     if not matching or not attached:
@@ -135,12 +152,3 @@ def _unread(candidate: Candidate) -> Status:
     if candidate.damaged:
         return Status.MALFORMED
     return Status.UNSUPPORTED if candidate.format else Status.OTHER
-
-
-def _names_trusted(candidate: Candidate, keys: Sequence[PublicKey]) -> bool:
-    return any(key.keyid in candidate.names for key in keys)
-
-
-def _claims_to_sign(candidate: Candidate, keys: Sequence[PublicKey]) -> bool:
-    # Its manifest calls it a signature by a trusted key, its unsigned text calls it something else.
-    return candidate.signature_like and _names_trusted(candidate, keys)
