@@ -11,7 +11,6 @@ Stores of one command share a `Transport`, and with it connections and tokens.
 
 from __future__ import annotations
 
-import re
 import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,20 +20,19 @@ from ocimodel import jsonio
 from ocimodel.errors import AuthenticationError, FormatError, OcimodelError
 from ocimodel.jsonio import Node
 from ocimodel.oci.descriptor import Descriptor
-from ocimodel.oci.descriptor import digest as digest_of
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.reference import Reference
+from ocimodel.stores.facts import check_tag, digest_of, examine, is_fallback_tag
 from ocimodel.stores.http import downloads, listing, manifests, uploads
 from ocimodel.stores.http.auth import scopes_for
 from ocimodel.stores.http.credentials import HUB_HOSTS, Credential, Credentials, DockerConfig, Given
-from ocimodel.stores.http.policy import MANIFEST_BYTES, Patience
+from ocimodel.stores.http.policy import Patience
 from ocimodel.stores.http.referrers import Referrers
 from ocimodel.stores.http.repository import Repository
 from ocimodel.stores.http.transport import Request, Transport
 from ocimodel.stores.protocol import BlobStream, Progress, ReferrerList, Source, no_progress
 
 HUB_API = "registry-1.docker.io"
-_FALLBACK = re.compile(r"sha256-[0-9a-f]{64}(\.(sig|att|sbom))?")
 _PAGE = 1000
 """ECR refuses to list more tags at a time."""
 
@@ -42,9 +40,10 @@ _PAGE = 1000
 class RegistryStore:
     """One repository. ``registry`` and ``repository`` as they stand in a reference."""
 
-    def __init__(self, registry: str, repository: str, transport: Transport) -> None:
+    def __init__(self, registry: str, repository: str, transport: Transport, *, owned: bool = False) -> None:
+        """``owned``: `close` closes the transport too, since no other store uses it."""
+        self._owned = owned
         self._name = f"{registry}/{repository}"
-        self._registry = registry
         host, port = split_host(registry)
         path = repository
         if host in HUB_HOSTS:
@@ -63,19 +62,19 @@ class RegistryStore:
         return self._name
 
     def get_manifest(self, target: str | Digest) -> tuple[Descriptor, bytes]:
-        found = manifests.get(self._repository, self._target(target))
+        found = manifests.get(self._repository, digest_of(target) or target)
         return found.descriptor, found.raw
 
     def resolve(self, target: str | Digest) -> Descriptor:
-        return manifests.resolve(self._repository, self._target(target))
+        return manifests.resolve(self._repository, digest_of(target) or target)
 
     def put_manifest(self, raw: bytes, media_type: str, *, tag: str | None = None) -> Descriptor:
-        descriptor, subject = _described(raw, media_type)
-        target = self._target(tag) if tag is not None else descriptor.digest
+        facts = examine(raw, media_type)
+        target = check_tag(tag) if tag is not None else facts.descriptor.digest
         answer = manifests.put(self._repository, raw, media_type, target)
-        if subject is not None:
-            self._referrers.add(subject, descriptor, acknowledged=bool(answer.header("oci-subject")))
-        return Descriptor(media_type=media_type, digest=descriptor.digest, size=len(raw))
+        if facts.subject is not None:
+            self._referrers.add(facts.subject, facts.descriptor, acknowledged=bool(answer.header("oci-subject")))
+        return Descriptor(media_type=media_type, digest=facts.descriptor.digest, size=len(raw))
 
     def tags(self) -> list[str]:
         request = Request(
@@ -90,7 +89,7 @@ class RegistryStore:
                 found.update(item.string(limit=128) for item in (tags.items() if tags else ()))
         except listing.TooMuch:
             raise FormatError(f"{self._name} has more tags than can be listed") from None
-        return sorted(tag for tag in found if not _FALLBACK.fullmatch(tag))
+        return sorted(tag for tag in found if not is_fallback_tag(tag))
 
     def referrers(self, subject: Digest, *, limit: int = 100_000) -> ReferrerList:
         return self._referrers.list(subject, limit)
@@ -126,15 +125,8 @@ class RegistryStore:
         return False
 
     def close(self) -> None:
-        self._repository.transport.close()
-
-    def _target(self, target: str | Digest) -> str | Digest:
-        """A digest where it is one, else a tag. Raises `UsageError`: it becomes part of a URL."""
-        if isinstance(target, str) and ":" in target:
-            return Digest.parse(target)
-        if isinstance(target, str):
-            Reference(registry=self._registry, repository=self._repository.path).tagged(target)
-        return target
+        if self._owned:
+            self._repository.transport.close()
 
 
 def open_registry(
@@ -147,10 +139,11 @@ def open_registry(
     transport: Transport | None = None,
 ) -> RegistryStore:
     """The store of a reference. Give ``transport`` to share connections and tokens between stores."""
+    own = transport is None
     transport = transport or Transport(
         plain_http=plain_http, ca_file=ca_file, credentials=credentials, patience=patience
     )
-    return RegistryStore(reference.registry, reference.repository, transport)
+    return RegistryStore(reference.registry, reference.repository, transport, owned=own)
 
 
 def login(
@@ -204,20 +197,3 @@ def split_host(registry: str) -> tuple[str, int | None]:
         return host.lower(), int(port[1:]) if port else None
     host, _, port = registry.partition(":")
     return host.lower(), int(port) if port else None
-
-
-def _described(raw: bytes, media_type: str) -> tuple[Descriptor, Digest | None]:
-    """What a referrers list should say of a manifest, and its subject (distribution-spec v1.1)."""
-    node = Node(jsonio.loads(raw, limit=MANIFEST_BYTES, what="manifest"))
-    subject, kind, config = (node.find(key) for key in ("subject", "artifactType", "config"))
-    annotations = node.find("annotations")
-    if (kind is None or not kind.value) and config is not None:
-        kind = config.find("mediaType")
-    descriptor = Descriptor(
-        media_type=media_type,
-        digest=Digest.of(raw),
-        size=len(raw),
-        annotations=annotations.strings() if annotations else {},
-        artifact_type=kind.string(limit=255) or None if kind else None,
-    )
-    return descriptor, digest_of(subject.get("digest")) if subject else None

@@ -96,7 +96,9 @@ class Authenticator:
             return None
         host = self._host(origin)
         if bearer is not None:
-            host.bearer = bearer
+            # The scope is that of this one request; the next ones bring their own.
+            lasting = {name: text for name, text in bearer.parameters.items() if name in ("realm", "service")}
+            host.bearer = Challenge("bearer", lasting)
             return self._token(origin, host, bearer, scopes, fresh=False, rejected=rejected)
         if any(one.scheme == "basic" for one in asked):
             credential = self._credential(origin, origin)

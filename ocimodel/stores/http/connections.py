@@ -8,6 +8,7 @@ credentials by itself.
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 import threading
@@ -30,6 +31,8 @@ from ocimodel.stores.http.policy import Patience
 
 _SLICE = 256 * 1024
 _POOL = 32
+# It logs whole URLs, and the query of a signed one is a secret.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.INFO)
 USER_AGENT = f"ocimodel/{__version__}"
 
 

@@ -67,7 +67,7 @@ class Given:
     credential: Credential
 
     def find(self, host: str) -> Credential | None:
-        return self.credential if host == self.host else None
+        return self.credential if _host(host) == _host(self.host) else None
 
 
 class DockerConfig:

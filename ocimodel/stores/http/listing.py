@@ -24,8 +24,10 @@ class TooMuch(Exception):
     """A cap cut the list."""
 
 
-def follow(repository: Repository, request: Request, what: str) -> Iterator[tuple[Answer, bytes]]:
-    """Each page's answer and body; the caller judges the status of those it accepts.
+def follow(
+    repository: Repository, request: Request, what: str, *, kind: str = ""
+) -> Iterator[tuple[Answer, bytes]]:
+    """Each page's answer and body. What is not 200, or not of the media type ``kind``, is not read.
 
     Raises:
         TooMuch: there are more pages, or more bytes, than are taken.
@@ -35,7 +37,7 @@ def follow(repository: Repository, request: Request, what: str) -> Iterator[tupl
     seen = {request.url}
     for _ in range(PAGES):
         with repository.send(request) as answer:
-            if answer.status == 200:
+            if answer.status == 200 and kind in ("", answer.media_type):
                 if answer.length is not None and answer.length > left:
                     raise TooMuch
                 raw = answer.read(left, what)

@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ocimodel import jsonio
 from ocimodel.errors import DigestMismatchError, FormatError
-from ocimodel.jsonio import Node
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
+from ocimodel.stores.facts import sniff
 from ocimodel.stores.http.answers import Answer
 from ocimodel.stores.http.policy import MANIFEST_BYTES
 from ocimodel.stores.http.repository import Repository
@@ -46,7 +45,9 @@ def get(repository: Repository, target: str | Digest, *, limit: int = MANIFEST_B
                 what, expected=str(promised), actual=f"{promised.algorithm}:{actual.hexdigest()}"
             )
     digest = target if isinstance(target, Digest) else Digest.of(raw)
-    descriptor = Descriptor(media_type=answer.media_type or _declared(raw), digest=digest, size=len(raw))
+    descriptor = Descriptor(
+        media_type=answer.media_type or sniff(raw) or media.OCI_MANIFEST, digest=digest, size=len(raw)
+    )
     return Found(descriptor, raw, answer.header("etag"))
 
 
@@ -116,12 +117,3 @@ def promised_digest(answer: Answer) -> Digest | None:
         return Digest.parse(answer.header("docker-content-digest").strip())
     except FormatError:
         return None
-
-
-def _declared(raw: bytes) -> str:
-    """What the document calls itself, where the registry does not say."""
-    try:
-        declared = Node(jsonio.loads(raw, limit=MANIFEST_BYTES)).find("mediaType")
-        return declared.string(limit=255) if declared else media.OCI_MANIFEST
-    except FormatError:
-        return media.OCI_MANIFEST

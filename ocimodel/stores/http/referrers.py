@@ -17,6 +17,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 from ocimodel import jsonio
 from ocimodel.errors import FormatError, NotFoundError, UnavailableError
@@ -24,6 +25,7 @@ from ocimodel.jsonio import Node
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
+from ocimodel.stores.facts import fallback_tag
 from ocimodel.stores.http import listing, manifests
 from ocimodel.stores.http.policy import PAGE_BYTES, RETRYABLE
 from ocimodel.stores.http.repository import Repository
@@ -33,11 +35,6 @@ from ocimodel.stores.protocol import ReferrerList
 _ERRORS = RETRYABLE | {401, 403}
 _ANYTHING = frozenset(range(200, 600)) - _ERRORS - frozenset(range(500, 600))
 _ROUNDS = 10
-
-
-def fallback_tag(subject: Digest) -> str:
-    """The tag of the referrers tag schema: algorithm and hex, cut to 32 and 64 characters."""
-    return f"{subject.algorithm[:32]}-{subject.hex[:64]}"
 
 
 @dataclass(slots=True)
@@ -53,8 +50,6 @@ class Referrers:
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._lock = threading.Lock()
-        self._locks: dict[str, threading.Lock] = {}
         self._has_api: bool | None = None
 
     def list(self, subject: Digest, limit: int) -> ReferrerList:
@@ -77,12 +72,8 @@ class Referrers:
         found = self._from_api(subject, 1_000_000)
         if found is not None and (acknowledged or str(entry.digest) in found.entries):
             return
-        with self._lock_of(fallback_tag(subject)):
+        with _lock_of(self._repository, fallback_tag(subject)):
             _TagWriter(self._repository, subject, entry).run()
-
-    def _lock_of(self, tag: str) -> threading.Lock:
-        with self._lock:
-            return self._locks.setdefault(tag, threading.Lock())
 
     def _from_api(self, subject: Digest, limit: int) -> _Found | None:
         """None where the registry has no such API."""
@@ -96,7 +87,9 @@ class Referrers:
             stay=True,
         )
         try:
-            for number, (answer, raw) in enumerate(listing.follow(self._repository, request, "the referrers")):
+            for number, (answer, raw) in enumerate(
+                listing.follow(self._repository, request, "the referrers", kind=media.OCI_INDEX)
+            ):
                 if answer.status != 200 or answer.media_type != media.OCI_INDEX:
                     if number:
                         raise UnavailableError(f"{self._repository.host} breaks off the list of referrers")
@@ -127,6 +120,16 @@ class Referrers:
         for entry in entries:
             result.entries.setdefault(str(entry.digest), entry)
         return result
+
+
+_guard = threading.Lock()
+_locks: WeakValueDictionary[str, threading.Lock] = WeakValueDictionary()
+
+
+def _lock_of(repository: Repository, tag: str) -> threading.Lock:
+    """One lock in this process for each fallback tag, whichever store writes it."""
+    with _guard:
+        return _locks.setdefault(repository.manifest(tag), threading.Lock())
 
 
 class _TagWriter:

@@ -27,6 +27,7 @@ from ocimodel.stores.http.answers import Answer, broken, is_certificate_error
 from ocimodel.stores.http.auth import Authenticator, Scopes
 from ocimodel.stores.http.connections import Connections
 from ocimodel.stores.http.credentials import Credentials, DockerConfig
+from ocimodel.stores.http.ecr import WithEcr
 from ocimodel.stores.http.origins import Origin, Rules
 from ocimodel.stores.http.policy import REDIRECTS, RETRYABLE, Backoff, Patience
 
@@ -87,7 +88,7 @@ class Transport:
         self.patience = patience or Patience()
         self.rules = Rules(plain_http=plain_http)
         self.connections = Connections(rules=self.rules, ca_file=ca_file, patience=self.patience)
-        self._auth = Authenticator(self.connections, credentials or DockerConfig.from_environment())
+        self._auth = Authenticator(self.connections, credentials or WithEcr(DockerConfig.from_environment()))
 
     def close(self) -> None:
         self.connections.close()
@@ -118,37 +119,32 @@ class Transport:
         """One request through challenges and redirects to its answer."""
         home = request.origin or Origin.of(request.url)
         url = request.url
-        hops = challenges = 0
-        returned = False
+        hops = 0
+        asked = refreshed = returned = False
         authorization = self._auth.header(home, request.scopes, fresh=request.fresh)
         while True:
             here = Origin.of(url)
             sent = authorization if here == home else None
             answer = self._send(request, url, sent)
-            if answer.status in (401, 403) and here == home and challenges < 2:
-                challenges += 1
-                reply = self._auth.answer(home, answer, request.scopes, rejected=sent)
-                if reply is None:
+            if answer.status in (401, 403) and here == home and not (refreshed if sent else asked):
+                # Once without credentials, and once with those that had been good before.
+                asked, refreshed = asked or not sent, refreshed or bool(sent)
+                authorization = self._auth.answer(home, answer, request.scopes, rejected=sent)
+                if authorization is None:
                     return answer
                 answer.close()
-                authorization = reply
-            elif answer.status in request.accept:
-                return answer
             elif answer.status in (401, 403) and url != request.url and here != home and not returned:
                 # A signed URL expired on the way: ask the registry for a new one, once.
                 answer.close()
                 returned, url, hops = True, request.url, 0
-            elif answer.status in _MOVED and (location := answer.header("location")):
-                target = _resolve(url, location)
+            elif answer.status in _MOVED and (target := _target(request, url, answer)):
                 if request.stay and Origin.of(target) != home:
-                    return answer
-                if answer.status == 303 and request.method not in ("GET", "HEAD"):
                     return answer
                 answer.close()
                 self.rules.check(here, Origin.of(target), "redirects to")
                 hops += 1
                 if hops > REDIRECTS:
-                    raise UnavailableError(f"{home.netloc}: more than {REDIRECTS} redirects")
+                    raise UnavailableError(f"{home.netloc}: more than {REDIRECTS} redirects", reason="redirect")
                 url = target
             else:
                 return answer
@@ -165,7 +161,8 @@ class Transport:
         except OcimodelError:
             raise
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
-            raise _Broken(broken(request.method, url, error), final=is_certificate_error(error)) from None
+            final = is_certificate_error(error) or isinstance(error, ValueError)
+            raise _Broken(broken(request.method, url, error), final=final) from None
         began = self.patience.clock()
         return Answer(
             request.method,
@@ -185,12 +182,13 @@ class _Broken(Exception):
         self.final = final
 
 
-def _resolve(url: str, location: str) -> str:
+def _target(request: Request, url: str, answer: Answer) -> str | None:
+    """Where a redirect leads; None where it leads nowhere that the request could go."""
+    if answer.status == 303 and request.method not in ("GET", "HEAD"):
+        return None
     try:
-        target = urljoin(url, location).partition("#")[0]
+        target = urljoin(url, answer.header("location")).partition("#")[0]
         Origin.of(target)
     except ValueError:
-        raise UnavailableError(
-            f"{Origin.of(url).netloc} redirects to something that is no URL", reason="redirect"
-        ) from None
-    return target
+        return None
+    return target if answer.header("location") else None

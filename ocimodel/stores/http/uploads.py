@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urljoin
 
-from ocimodel.errors import DigestMismatchError, OcimodelError, UnavailableError
+from ocimodel.errors import AuthenticationError, DigestMismatchError, OcimodelError, UnavailableError
 from ocimodel.oci.digest import Digest
 from ocimodel.stores.http.answers import Answer
 from ocimodel.stores.http.auth import Scopes
@@ -156,6 +156,9 @@ class _Upload:
     def _another_way(self, failure: _Failed) -> bool:
         """Choose how the next try sends. False: there is none left."""
         refused = failure.status in _REFUSED
+        if failure.status == 401:
+            self._chunk = CHUNK
+            return True
         if refused and self._feed.promised is None:
             self._feed.promised = self._feed.hashed()  # then it can go in one PUT
         elif refused and self._chunk > SMALL_CHUNK:
@@ -217,6 +220,11 @@ class _Upload:
                 raise _Failed(answer.error(), answer.status, answer.header("retry-after"))
         except UnavailableError as error:
             raise _Failed(error) from None
+        except AuthenticationError as error:
+            # Some registries look at the token only after the last byte; in pieces it stays young.
+            if body.length <= _LARGE or self._whole_only:
+                raise
+            raise _Failed(error, 401) from None
 
     def _send_chunks(self, size: int) -> None:
         offset = 0
