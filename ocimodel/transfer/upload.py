@@ -1,23 +1,37 @@
 """Sending blobs to a store: several at a time, the largest first, each at most once.
 
-Guarantees: what is returned as a digest was computed from the very bytes that the store was given or already
-has; a file that changes while it is read fails the push. Memory is constant: one block for each worker. The
-caller puts the manifest only after this has returned.
+Guarantees: what is returned as a digest was computed from the very bytes that the store was given, or already
+has; a file that changes while it is read fails the push. A file is read once: hashed while it is sent, with the
+digest in the closing request. It is hashed first only where that may save the sending: where the digest cache
+knows it, or where the repository has a layer of that size already. Memory is constant: one block for each worker.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import time
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from ocimodel.errors import DigestMismatchError
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
 from ocimodel.stores.protocol import BLOCK, Progress, Source, Store
+from ocimodel.transfer.digests import DigestCache, Identity
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.parallel import run_all
 
 WORKERS = 4
+SMALL = 1024 * 1024
+"""Up to this size a file is always hashed first: asking for it costs less than sending it in vain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """One blob to be. ``identity`` is set where it is one local file, unchanged."""
+
+    source: Source
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +43,65 @@ class Sent:
     sent: bool
 
 
+def upload_all(
+    store: Store,
+    uploads: Sequence[Upload],
+    meter: Meter,
+    *,
+    cache: DigestCache,
+    likely: Collection[int] = (),
+    workers: int = WORKERS,
+) -> list[Sent]:
+    """Upload what the store does not have. The results are in the order of ``uploads``.
+
+    Args:
+        likely: sizes of blobs that the store has; a file of such a size is hashed before it is sent.
+    """
+
+    def upload(item: Upload, progress: Progress) -> Sent:
+        digest = cache.get(item.identity) if item.identity else None
+        if digest is None and (item.source.size <= SMALL or item.source.size in likely):
+            digest = _hash(item, cache)
+        if digest is not None:
+            try:
+                return _send(store, item, digest, progress)
+            except DigestMismatchError:
+                if item.identity is None or cache.get(item.identity) is None:
+                    raise
+                cache.forget(item.identity)
+        began = time.time_ns()
+        digest = store.put_blob(item.source, None, progress)
+        if item.identity:
+            cache.put(item.identity, digest, hashed_at_ns=began)
+        return Sent(digest=digest, size=item.source.size, sent=True)
+
+    meter.begin("pushing", sum(item.source.size for item in uploads))
+    try:
+        return run_all(
+            upload, uploads, size=lambda item: item.source.size, workers=workers, progress=meter.advance
+        )
+    finally:
+        meter.end()
+
+
+def _send(store: Store, item: Upload, digest: Digest, progress: Progress) -> Sent:
+    size = item.source.size
+    known = Descriptor(media_type="application/octet-stream", digest=digest, size=size)
+    if store.has_blob(known):
+        progress(size)
+        return Sent(digest=digest, size=size, sent=False)
+    store.put_blob(item.source, digest, progress)
+    return Sent(digest=digest, size=size, sent=True)
+
+
+def _hash(item: Upload, cache: DigestCache) -> Digest:
+    began = time.time_ns()
+    digest = digest_of(item.source)
+    if item.identity:
+        cache.put(item.identity, digest, hashed_at_ns=began)
+    return digest
+
+
 def digest_of(source: Source) -> Digest:
     """Read a source once for its SHA-256."""
     hasher = hashlib.sha256()
@@ -36,22 +109,3 @@ def digest_of(source: Source) -> Digest:
         while block := file.read(BLOCK):
             hasher.update(block)
     return Digest("sha256", hasher.hexdigest())
-
-
-def upload_all(store: Store, sources: Sequence[Source], meter: Meter, *, workers: int = WORKERS) -> list[Sent]:
-    """Upload what the store does not have. The results are in the order of ``sources``."""
-
-    def upload(source: Source, progress: Progress) -> Sent:
-        digest = digest_of(source)
-        known = Descriptor(media_type="application/octet-stream", digest=digest, size=source.size)
-        if store.has_blob(known):
-            progress(source.size)
-            return Sent(digest=digest, size=source.size, sent=False)
-        store.put_blob(source, digest, progress)
-        return Sent(digest=digest, size=source.size, sent=True)
-
-    meter.begin("pushing", sum(source.size for source in sources))
-    try:
-        return run_all(upload, sources, size=lambda source: source.size, workers=workers, progress=meter.advance)
-    finally:
-        meter.end()
