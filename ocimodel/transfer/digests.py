@@ -139,9 +139,7 @@ def _is_ours(directory: Path) -> bool:
     except OSError:
         return False
     return (
-        stat.S_ISDIR(status.st_mode)
-        and status.st_uid == os.geteuid()
-        and stat.S_IMODE(status.st_mode) & 0o077 == 0
+        stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) & 0o077 == 0
     )
 
 

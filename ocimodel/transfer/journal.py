@@ -75,7 +75,7 @@ class Journal:
     @classmethod
     def open(cls, part: Path, size: int) -> Self:
         """Continue the journal beside ``part``; start anew where either is missing or they disagree."""
-        journal = cls(part.with_name(part.name + ".journal"), size)
+        journal = cls(_beside(part), size)
         journal._load(part)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
         journal._file = os.open(journal._path, flags, 0o600)
@@ -135,3 +135,12 @@ class Journal:
             self._file = -1
         if forget:
             self._path.unlink(missing_ok=True)
+
+
+def claim(part: Path) -> None:
+    """Say that ``part`` lacks nothing, so that it is hashed and not fetched."""
+    _beside(part).write_bytes(b"0 %d\n" % part.stat().st_size)
+
+
+def _beside(part: Path) -> Path:
+    return part.with_name(part.name + ".journal")

@@ -77,9 +77,7 @@ def upload_all(
 
     meter.begin("pushing", sum(item.source.size for item in uploads))
     try:
-        return run_all(
-            upload, uploads, size=lambda item: item.source.size, workers=workers, progress=meter.advance
-        )
+        return run_all(upload, uploads, size=lambda item: item.source.size, workers=workers, progress=meter.advance)
     finally:
         meter.end()
 

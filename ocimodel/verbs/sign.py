@@ -61,9 +61,7 @@ def sign(
     """
     with open_store(reference, access) as store:
         subject, _ = store.get_manifest(target_of(reference, store))
-        return sign_subject(
-            store, reference, subject, signer, annotations=annotations, expires=expires, now=now
-        )
+        return sign_subject(store, reference, subject, signer, annotations=annotations, expires=expires, now=now)
 
 
 def sign_subject(
@@ -87,9 +85,7 @@ def sign_subject(
             return _signed(reference, subject, found, signer, created=False)
         claims[media.CLAIM_EXPIRES] = format_time(now + expires)
     bundle = sign_statement(signer, signature_statement(subject.digest, claims))
-    attachment = attach(
-        bundle, subject, predicate_type=media.COSIGN_SIGN, keyid=signer.public.keyid
-    )
+    attachment = attach(bundle, subject, predicate_type=media.COSIGN_SIGN, keyid=signer.public.keyid)
     created = store_attachment(store, subject, attachment)
     return _signed(reference, subject, attachment.descriptor, signer, created=created)
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ocimodel.errors import NotFoundError, OcimodelError, UsageError
+from ocimodel.errors import NotFoundError, UsageError
 from ocimodel.model.artifact import FileEntry, ModelArtifact
 from ocimodel.model.group import members
 from ocimodel.oci.descriptor import Descriptor
@@ -22,14 +22,16 @@ from ocimodel.oci.digest import Digest
 from ocimodel.oci.paths import check_distinct
 from ocimodel.stores.protocol import Store
 from ocimodel.transfer import staging
-from ocimodel.transfer.download import Job, fetch_all
+from ocimodel.transfer.download import fetch_all
 from ocimodel.transfer.hashing import hash_files
+from ocimodel.transfer.jobs import Job
+from ocimodel.transfer.journal import claim
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.selection import Selection
-from ocimodel.trust.policy import Verified
+from ocimodel.trust.verdict import Verified
 
-_LAST = ("weight", "dataset", "code", "doc")
-"""Roles in the order in which files appear at a destination; configuration, which makes loaders start, is last."""
+_ORDER = ("weight", "dataset", "code", "doc")
+"""Roles in the order in which their files appear; configuration, which lets loaders begin, is last."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,13 +43,15 @@ class Unverified:
 
 @dataclass(slots=True, kw_only=True)
 class Unpacked:
-    """What stands at the destination. ``members``: files of grouped layers, by layer digest, with SHA-256."""
+    """What stands at the destination.
 
-    files: int = 0
-    total_bytes: int = 0
+    ``sizes`` has every file; ``members`` those that came in archives: SHA-256 by name, by the archive's digest.
+    """
+
+    sizes: dict[str, int] = field(default_factory=dict)
+    members: dict[str, dict[str, str]] = field(default_factory=dict)
     fetched_bytes: int = 0
     unchanged: bool = False
-    members: dict[str, dict[str, str]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
 
 
@@ -59,137 +63,173 @@ def unpack(
     *,
     selection: Selection,
     force: bool,
-    previous: Mapping[str, int],
+    previous: Collection[str],
     meter: Meter,
+    max_rate: float | None = None,
 ) -> Unpacked:
     """Make the selected files of ``artifact`` appear at ``destination``.
 
     Args:
         force: replace what stands in the way.
-        previous: files that an earlier pull put there; with ``force`` those no longer in the model are removed.
+        previous: files that an earlier pull put there; with ``force``, those no longer in the model are removed.
+        max_rate: bytes a second.
 
     Raises:
         UsageError: the destination holds something else, and ``force`` was not given.
         IntegrityError: a byte, a name or the set of files is not what the manifest promises.
         NotFoundError: nothing matches the selection, or a blob is missing.
     """
-    assert grant.subject.digest == artifact.digest
+    if grant.subject.digest != artifact.digest:
+        raise ValueError("the grant is for another artifact")
     raw = [entry for entry in artifact.files if entry.is_raw and selection.wants(entry.path)]
-    groups = [entry for entry in artifact.files if not entry.is_raw]
-    if not raw and not groups:
+    archives = [entry for entry in artifact.files if not entry.is_raw]
+    if not raw and not archives:
         raise NotFoundError(
-            "the artifact has no such files" if not selection.everything else "the artifact has no files",
-            hint="ocimodel inspect REF lists them; see --include and --exclude.",
+            "the artifact has no files" if selection.everything else "no file of the artifact is selected",
+            hint="ocimodel inspect REF lists the files; see --include and --exclude.",
         )
     result = Unpacked()
     with staging.staging(destination, artifact.digest) as area:
         present = staging.listing(area.destination) if area.inside else {}
-        kept = _matching(area.destination, raw, present, meter) if present else {}
-        if present and not groups and not force:
-            _refuse_foreign(area.destination, set(present) - set(kept))
-        wanted = [entry for entry in raw if entry.path not in kept]
-        staging.check_room(area.root, _missing(area, [*wanted, *groups]))
-        jobs = [_job(area, entry, result) for entry in groups + wanted]
-        fetch_all(store, jobs, meter)
-        names = _all_names(raw, result)
-        check_distinct(names)
-        if present and groups and not force:
-            kept |= _matching_members(area.destination, result, present)
-            _refuse_foreign(area.destination, set(present) - set(kept))
+        kept = _matching(area.destination, {entry.path: entry.descriptor for entry in raw}, present, meter)
+        if not force and not archives:
+            _refuse_foreign(area.destination, present.keys() - kept)
+        wanted = [entry for entry in raw if entry.path not in kept] + archives
+        staging.check_room(area.root, _missing(area, wanted))
+        result.sizes = {entry.path: entry.descriptor.size for entry in raw}
+        jobs = [_job(area, entry, selection, result) for entry in wanted]
+        fetch_all(store, jobs, meter, max_rate=max_rate)
+        check_distinct(result.sizes)
+        if not result.sizes:
+            raise NotFoundError("no file of the artifact is selected", hint="See --include and --exclude.")
+        if archives:
+            kept |= _matching_members(area.destination, result, present, meter)
+            if not force:
+                _refuse_foreign(area.destination, present.keys() - kept)
         for name in kept:
             area.path(name).unlink(missing_ok=True)
-        result.files = len(names)
-        result.total_bytes = sum(names.values())
         result.fetched_bytes = sum(job.descriptor.size for job in jobs)
-        result.unchanged = bool(present) and set(kept) == set(names)
+        result.unchanged = area.inside and kept == result.sizes.keys() and kept >= present.keys()
         if force and area.inside:
-            _make_way(area.destination, names, present, previous)
-            foreign = set(present) - set(names) - set(previous)
-            if foreign:
-                result.warnings.append(
-                    f"{len(foreign)} files in {destination} are not the model's; left alone"
-                )
-        roles = {entry.path: entry.role for entry in artifact.files}
-        staging.publish(area, sorted(names, key=lambda name: _appears(name, roles)))
+            _make_way(area.destination, result, present, kept, previous)
+        roles: dict[str, str] = {entry.path: entry.role for entry in artifact.files}
+        staging.publish(area, sorted(result.sizes, key=lambda name: _rank(roles.get(name, "doc"), name)))
     return result
 
 
-def _appears(name: str, roles: Mapping[str, str]) -> tuple[int, str]:
-    role = roles.get(name, "doc")
-    return (_LAST.index(role) if role in _LAST else len(_LAST), name)
+def _rank(role: str, name: str) -> tuple[int, str]:
+    return (_ORDER.index(role) if role in _ORDER else len(_ORDER), name)
 
 
-def _job(area: staging.Staging, entry: FileEntry, result: Unpacked) -> Job:
+def _job(area: staging.Staging, entry: FileEntry, selection: Selection, result: Unpacked) -> Job:
     def keep(part: Path) -> None:
         target = area.path(entry.path)
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(part, target)
 
     def untar(part: Path) -> None:
-        result.members[str(entry.descriptor.digest)] = _extract(part, area)
+        found = _extract(part, area, selection)
+        result.members[str(entry.descriptor.digest)] = {name: digest for name, (_, digest) in found.items()}
+        result.sizes |= {name: size for name, (size, _) in found.items() if selection.wants(name)}
         part.unlink()
 
-    name = entry.path if entry.is_raw else f"{entry.descriptor.digest.hex}.tar"
-    part = area.part(name)
-    if entry.is_raw and area.path(name).exists():
-        # Finished by a run that was killed: its bytes are hashed once more, as a part that lacks nothing.
+    part = area.part(entry.path)
+    if entry.is_raw and area.path(entry.path).exists():
+        # Finished by a run that was killed: hashed once more, as a part that lacks nothing.
         part.parent.mkdir(parents=True, exist_ok=True)
-        os.replace(area.path(name), part)
-    return Job(descriptor=entry.descriptor, name=name, part=part, finish=keep if entry.is_raw else untar)
+        os.replace(area.path(entry.path), part)
+        claim(part)
+    return Job(descriptor=entry.descriptor, name=entry.path, part=part, finish=keep if entry.is_raw else untar)
 
 
-def _extract(archive: Path, area: staging.Staging) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _extract(archive: Path, area: staging.Staging, selection: Selection) -> dict[str, tuple[int, str]]:
+    """Write the selected members; the size and SHA-256 of all of them."""
+    found: dict[str, tuple[int, str]] = {}
     with archive.open("rb") as file:
         for member in members(file):
-            target = area.path(member.path)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            target = area.path(member.path) if selection.wants(member.path) else None
             hasher = hashlib.sha256()
-            with target.open("wb") as out:
+            if target is not None:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.touch()
+            with open(target or os.devnull, "wb") as out:
                 for block in member.blocks():
                     hasher.update(block)
                     out.write(block)
-            found[member.path] = hasher.hexdigest()
+            found[member.path] = (member.size, hasher.hexdigest())
     return found
 
 
 def _missing(area: staging.Staging, entries: list[FileEntry]) -> int:
+    """Bytes that have yet to come; an archive needs its size twice, packed and unpacked."""
     total = 0
     for entry in entries:
-        size = entry.descriptor.size
-        for path in (area.path(entry.path), area.part(entry.path)) if entry.is_raw else ():
-            if path.exists():
-                size -= min(size, path.stat().st_size)
+        size = entry.descriptor.size * (1 if entry.is_raw else 2)
+        for path in (area.path(entry.path), area.part(entry.path)):
+            if path.is_file():
+                # Blocks, not length: a part is as long as its file from the beginning.
+                size -= min(size, path.stat().st_blocks * 512)
         total += size
     return total
 
 
-def _all_names(raw: list[FileEntry], result: Unpacked) -> dict[str, int]:
-    names = {entry.path: entry.descriptor.size for entry in raw}
-    for files in result.members.values():
-        ...
-    return names
-
-
 def _matching(
-    directory: Path, entries: list[FileEntry], present: Mapping[str, os.stat_result], meter: Meter
+    directory: Path,
+    wanted: Mapping[str, Descriptor],
+    present: Mapping[str, os.stat_result],
+    meter: Meter,
 ) -> set[str]:
-    """The names of those files that stand at the destination already, byte for byte."""
+    """Those of the wanted files that stand at the destination already, byte for byte."""
     sizes = {
-        entry.path: entry.descriptor.size
-        for entry in entries
-        if entry.path in present
-        and stat.S_ISREG(present[entry.path].st_mode)
-        and present[entry.path].st_size == entry.descriptor.size
+        name: descriptor.size
+        for name, descriptor in wanted.items()
+        if name in present and stat.S_ISREG(present[name].st_mode) and present[name].st_size == descriptor.size
     }
+    if not sizes:
+        return set()
     digests = hash_files(directory, sizes, meter, title="comparing")
-    return {entry.path for entry in entries if digests.get(entry.path) == entry.descriptor.digest}
+    return {name for name in sizes if digests[name] == wanted[name].digest}
 
 
-def _refuse_foreign(destination: Path, foreign: set[str]) -> None:
+def _matching_members(
+    directory: Path, result: Unpacked, present: Mapping[str, os.stat_result], meter: Meter
+) -> set[str]:
+    wanted = {
+        name: Descriptor(media_type="a/b", digest=Digest("sha256", encoded), size=result.sizes[name])
+        for files in result.members.values()
+        for name, encoded in files.items()
+        if name in result.sizes
+    }
+    return _matching(directory, wanted, present, meter)
+
+
+def _refuse_foreign(destination: Path, foreign: Collection[str]) -> None:
     if foreign:
-        name = min(foreign)
         raise UsageError(
-            f"{destination} is not empty: {name} is not this model's, or was changed",
+            f"{destination} is not empty: {min(foreign)} is not this model's, or was changed",
             hint="Choose another -o DIR, or replace what is there with --force.",
+        )
+
+
+def _make_way(
+    destination: Path,
+    result: Unpacked,
+    present: Mapping[str, os.stat_result],
+    kept: Collection[str],
+    previous: Collection[str],
+) -> None:
+    """Remove what an earlier pull left and this model lacks, and links or files where directories must be."""
+    directories = {str(parent) for name in result.sizes for parent in Path(name).parents}
+    foreign = []
+    for name in present.keys() - kept - result.sizes.keys():
+        if name in previous or name in directories:
+            (destination / name).unlink()
+        else:
+            foreign.append(name)
+    for name in result.sizes:
+        if (destination / name).is_dir() and not (destination / name).is_symlink():
+            raise UsageError(f"{destination / name} is a directory, and a file in the model", hint="Remove it.")
+    if foreign:
+        result.warnings.append(
+            f"{destination} also holds {len(foreign)} files that are not the model's, such as {min(foreign)}"
         )

@@ -1,0 +1,182 @@
+"""Pull: judge, then fetch, check every byte, then let the directory appear.
+
+Guarantees: the tag is resolved once. With a policy, signatures come first and no layer byte is requested before
+the whole verdict has passed. The destination appears complete or not at all, and the receipt is written last.
+Without a policy the caller gets the files and is told, by ``verdict`` being None, that nobody vouched for them.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ocimodel.errors import NotFoundError, OcimodelError
+from ocimodel.model.artifact import ModelArtifact
+from ocimodel.model.provenance import MAX_BYTES as MAX_PROVENANCE
+from ocimodel.oci import media
+from ocimodel.oci.digest import Digest
+from ocimodel.oci.manifest import Manifest
+from ocimodel.oci.reference import Reference
+from ocimodel.stores.opening import Access, open_store, target_of
+from ocimodel.stores.protocol import Store, read_blob
+from ocimodel.transfer import receipt as receipts
+from ocimodel.transfer.meter import Meter
+from ocimodel.transfer.places import state_dir
+from ocimodel.transfer.receipt import Document, Receipt
+from ocimodel.transfer.selection import Selection
+from ocimodel.transfer.staging import write_atomically
+from ocimodel.trust.claims import format_time
+from ocimodel.trust.policy import TrustPolicy
+from ocimodel.trust.verdict import Verdict, Verified
+from ocimodel.verbs.evidence import gather
+from ocimodel.verbs.unpack import Unpacked, Unverified, unpack
+
+_NO_CONTEXT: Mapping[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pulled:
+    """``verdict`` is None where nobody was asked: the files are whole, and unverified."""
+
+    reference: Reference
+    digest: Digest
+    destination: Path
+    verdict: Verdict | None
+    files: int
+    total_bytes: int
+    fetched_bytes: int
+    unchanged: bool
+    receipt: Path
+    warnings: tuple[str, ...]
+
+
+def pull(
+    reference: Reference,
+    destination: Path,
+    *,
+    policy: TrustPolicy | None,
+    access: Access,
+    meter: Meter | None = None,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    force: bool = False,
+    receipt: Path | None = None,
+    provenance_out: Path | None = None,
+    context: Mapping[str, str] = _NO_CONTEXT,
+    max_rate: float | None = None,
+    now: datetime | None = None,
+) -> Pulled:
+    """Fetch what ``reference`` names into ``destination``.
+
+    Args:
+        policy: who must have signed; None fetches unverified.
+        include, exclude: globs over the files' names (`transfer.selection`).
+        force: replace what stands at the destination.
+        receipt: also write the receipt here.
+        provenance_out: write the provenance layer here.
+        max_rate: bytes a second.
+
+    Raises:
+        Refusal: the policy says no, or a byte is not what it should be; nothing was delivered.
+        UsageError: the destination holds something else.
+        NotFoundError, UnavailableError, AuthenticationError, StorageError.
+    """
+    now = now or datetime.now(UTC)
+    state = state_dir()
+    receipts.check_writable(state)
+    with open_store(reference, access) as store:
+        subject, raw = store.get_manifest(target_of(reference, store))
+        verdict: Verdict | None = None
+        grant: Verified | Unverified = Unverified(subject=subject)
+        documents: tuple[Document, ...] = ()
+        if policy is not None:
+            evidence, documents = gather(store, subject, reference.name, policy.keyids)
+            verdict = policy.evaluate(evidence, now, context)
+            grant = verdict.raise_if_refused()
+        artifact = _artifact(raw, subject.media_type, reference)
+        if provenance_out is not None:
+            write_atomically(provenance_out, _provenance(store, artifact), mode=0o644)
+        selection = Selection(tuple(include), tuple(exclude))
+        previous = _previous(state, destination)
+        if force:
+            receipts.forget(state, destination)
+        unpacked = unpack(
+            grant,
+            artifact,
+            store,
+            destination,
+            selection=selection,
+            force=force,
+            previous=previous,
+            meter=meter or Meter(),
+            max_rate=max_rate,
+        )
+    pinned = reference.at(subject.digest)
+    written = receipts.write(
+        state,
+        Receipt(
+            directory=os.path.realpath(destination),
+            reference=str(pinned),
+            media_type=subject.media_type,
+            manifest=raw,
+            referrers=documents,
+            include=tuple(include),
+            exclude=tuple(exclude),
+            members=unpacked.members,
+            pulled_at=format_time(now),
+            verified=verdict is not None,
+        ),
+        receipt,
+    )
+    return _pulled(pinned, subject.digest, destination, verdict, unpacked, written)
+
+
+def _pulled(
+    pinned: Reference,
+    digest: Digest,
+    destination: Path,
+    verdict: Verdict | None,
+    unpacked: Unpacked,
+    written: Path,
+) -> Pulled:
+    return Pulled(
+        reference=pinned,
+        digest=digest,
+        destination=destination,
+        verdict=verdict,
+        files=len(unpacked.sizes),
+        total_bytes=sum(unpacked.sizes.values()),
+        fetched_bytes=unpacked.fetched_bytes,
+        unchanged=unpacked.unchanged,
+        receipt=written,
+        warnings=tuple(unpacked.warnings),
+    )
+
+
+def _artifact(raw: bytes, media_type: str, reference: Reference) -> ModelArtifact:
+    if media_type in media.INDEXES:
+        raise NotFoundError(
+            f"{reference} is an index of several artifacts, not a model",
+            hint="Name one of them by its digest; ocimodel inspect REF lists them.",
+        )
+    return ModelArtifact.of(Manifest.from_bytes(raw, media_type))
+
+
+def _provenance(store: Store, artifact: ModelArtifact) -> bytes:
+    if artifact.provenance is None:
+        raise NotFoundError("the artifact carries no provenance", hint="Pull without --provenance-out.")
+    return read_blob(store, artifact.provenance, limit=MAX_PROVENANCE, what="provenance")
+
+
+def _previous(state: Path, destination: Path) -> set[str]:
+    """The files that the last pull put there; none where that is not known."""
+    try:
+        old = receipts.read(state, destination)
+        artifact = ModelArtifact.of(Manifest.from_bytes(old.manifest, old.media_type))
+    except OcimodelError:
+        return set()
+    names = {entry.path for entry in artifact.files if entry.is_raw}
+    return names | {name for members in old.members.values() for name in members}

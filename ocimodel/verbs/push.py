@@ -1,0 +1,144 @@
+"""Push: pack a directory, upload it, sign it, and move the tags last.
+
+Guarantees: the manifest is put only when all of its blobs are there, the signature only when the manifest is, and
+a tag moves only when both are; whoever pulls by tag meanwhile gets the whole old model or the whole new one.
+Pushing the same directory again sends no blob, adds no signature, and gives the same digest on every target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from ocimodel.errors import NotFoundError, OcimodelError, StorageError, UsageError
+from ocimodel.keys.signer import Signer
+from ocimodel.model.packing import prepare
+from ocimodel.oci import media
+from ocimodel.oci.digest import Digest
+from ocimodel.oci.manifest import Manifest
+from ocimodel.oci.reference import DEFAULT_TAG, Reference
+from ocimodel.stores.opening import Access, open_store
+from ocimodel.stores.protocol import Source, Store
+from ocimodel.transfer.digests import DigestCache
+from ocimodel.transfer.meter import Meter
+from ocimodel.transfer.places import cache_dir
+from ocimodel.transfer.upload import SMALL, Upload, upload_all
+from ocimodel.verbs.sign import Signed, checked_annotations, sign_subject
+
+_PEEKED = 8
+"""Tags whose manifests are looked at for layers that the repository has already."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pushed:
+    """``reference`` has tag and digest. ``sent_bytes`` counts only what crossed to the store."""
+
+    reference: Reference
+    digest: Digest
+    files: int
+    total_bytes: int
+    sent_bytes: int
+    signature: Signed | None
+
+
+def push(
+    directory: Path,
+    reference: Reference,
+    *,
+    access: Access,
+    meter: Meter | None = None,
+    signer: Signer | None = None,
+    annotations: Mapping[str, str] | None = None,
+    expires: timedelta | None = None,
+    provenance: bytes | None = None,
+    extra_tags: Sequence[str] = (),
+    rehash: bool = False,
+    now: datetime | None = None,
+) -> Pushed:
+    """Pack ``directory`` and push it.
+
+    Args:
+        annotations: claims of the signature; they need a signer.
+        provenance: an in-toto Statement or a SLSA predicate; a minimal one is made otherwise.
+        extra_tags: more tags that move to the artifact.
+        rehash: read every file, whatever the digest cache says.
+
+    Raises:
+        UsageError: a reference with a digest, a directory without files, annotations without a key.
+        UnsafePathError, IntegrityError: a file that cannot travel, or that changes while it is read.
+        ConfigurationError: the provenance is malformed.
+    """
+    if reference.digest:
+        raise UsageError("a digest cannot be pushed to", hint="Write HOST/REPOSITORY:TAG.")
+    if (annotations or expires) and signer is None:
+        raise UsageError("annotations and an expiry belong to a signature", hint="Add --sign --key KEY.")
+    checked_annotations(annotations or {})
+    tags = [reference.tag or DEFAULT_TAG, *extra_tags]
+    for tag in extra_tags:
+        reference.tagged(tag)
+    packing = prepare(directory)
+    cache = DigestCache(None if rehash else _cache_place())
+    with open_store(reference, access, create=True) as store:
+        uploads = [
+            Upload(
+                source=Source(size=layer.size, open=layer.open),
+                identity=None if layer.is_group else layer.files[0].identity,
+            )
+            for layer in packing.plan.layers
+        ]
+        wanted = {item.source.size for item in uploads if item.source.size > SMALL}
+        try:
+            sent = upload_all(
+                store, uploads, meter or Meter(), cache=cache, likely=_sizes_there(store, tags[0], wanted)
+            )
+        finally:
+            cache.close()
+        packed = packing.finish([item.digest for item in sent], provenance=provenance)
+        store.put_blob(Source.of(packed.provenance), Digest.of(packed.provenance))
+        store.put_blob(Source.of(packed.config), Digest.of(packed.config))
+        subject = store.put_manifest(packed.manifest, media.OCI_MANIFEST)
+        signature = None
+        if signer is not None:
+            signature = sign_subject(
+                store, reference, subject, signer, annotations=annotations, expires=expires, now=now
+            )
+        for tag in dict.fromkeys(reversed(tags)):
+            store.put_manifest(packed.manifest, media.OCI_MANIFEST, tag=tag)
+    return Pushed(
+        reference=reference.tagged(tags[0]).at(subject.digest),
+        digest=subject.digest,
+        files=len(packing.plan.files),
+        total_bytes=sum(item.size for item in sent),
+        sent_bytes=sum(item.size for item in sent if item.sent),
+        signature=signature,
+    )
+
+
+def _cache_place() -> Path | None:
+    with suppress(StorageError):
+        return cache_dir()
+    return None
+
+
+def _sizes_there(store: Store, tag: str, wanted: set[int]) -> set[int]:
+    """Sizes of layers that the repository has, as far as a few of its tags tell. A guess, and free to be wrong."""
+    if not wanted:
+        return set()
+    found: set[int] = set()
+    with suppress(OcimodelError):
+        _collect(store, tag, found)
+        if wanted <= found:
+            return found
+        for other in [name for name in store.tags() if name != tag][-_PEEKED:]:
+            _collect(store, other, found)
+    return found
+
+
+def _collect(store: Store, tag: str, found: set[int]) -> None:
+    with suppress(NotFoundError):
+        descriptor, raw = store.get_manifest(tag)
+        if descriptor.media_type in media.MANIFESTS:
+            found |= {layer.size for layer in Manifest.from_bytes(raw, descriptor.media_type).layers}

@@ -1,0 +1,178 @@
+"""Verify: an artifact where it is, or a directory that was pulled earlier.
+
+Guarantees: a tag is resolved once. Signatures come first; no layer byte is requested, and no file is read,
+before the policy has passed the artifact. What a receipt says is evidence like any other and judged anew. A
+verification that returns has passed; everything else raises, and a refusal carries all its reasons.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from ocimodel.errors import FormatError, NotFoundError, UsageError
+from ocimodel.model import group
+from ocimodel.model.artifact import ModelArtifact
+from ocimodel.oci.descriptor import Descriptor
+from ocimodel.oci.digest import Checked, Digest
+from ocimodel.oci.manifest import Manifest
+from ocimodel.oci.reference import Reference
+from ocimodel.stores.opening import Access, open_store, target_of
+from ocimodel.stores.protocol import BLOCK, Progress, Store, blocks
+from ocimodel.transfer import receipt as receipts
+from ocimodel.transfer.meter import Meter
+from ocimodel.transfer.parallel import run_all
+from ocimodel.transfer.places import state_dir
+from ocimodel.transfer.selection import Selection
+from ocimodel.trust.policy import TrustPolicy
+from ocimodel.verbs.directory import Expected, check_directory, expected_files
+from ocimodel.verbs.evidence import again, gather
+from ocimodel.verbs.judging import Check, Verification, signature_checks
+
+_NO_CONTEXT: Mapping[str, str] = {}
+_READERS = 4
+
+
+def verify_artifact(
+    reference: Reference,
+    *,
+    policy: TrustPolicy,
+    access: Access,
+    context: Mapping[str, str] = _NO_CONTEXT,
+    name: str | None = None,
+    full: bool = False,
+    now: datetime | None = None,
+    meter: Meter | None = None,
+) -> Verification:
+    """Judge what ``reference`` names, where it is.
+
+    Args:
+        name: the name to judge under, instead of the reference's own (``--as``).
+        full: read every layer as well and hold it against its digest.
+
+    Raises:
+        Refusal: of the most serious kind that holds; its ``reasons`` are all.
+        NotFoundError, UnavailableError, AuthenticationError: from the store.
+    """
+    with open_store(reference, access) as store:
+        subject, raw = store.get_manifest(target_of(reference, store))
+        evidence, _ = gather(store, subject, name or reference.name, policy.keyids)
+        verdict = policy.evaluate(evidence, now or datetime.now(UTC), context)
+        verdict.raise_if_refused()
+        checks = [Check("manifest", "pass", f"{subject.digest}, {subject.size} bytes"), *signature_checks(verdict)]
+        if full:
+            checks.append(_check_layers(store, Manifest.from_bytes(raw, subject.media_type), meter or Meter()))
+    return Verification(
+        reference=str(reference.at(subject.digest)),
+        digest=subject.digest,
+        verdict=verdict,
+        checks=tuple(checks),
+    )
+
+
+def verify_directory(
+    directory: Path,
+    *,
+    policy: TrustPolicy,
+    access: Access,
+    reference: Reference | None = None,
+    name: str | None = None,
+    context: Mapping[str, str] = _NO_CONTEXT,
+    full: bool = False,  # noqa: ARG001 - there is no quicker check yet
+    now: datetime | None = None,
+    meter: Meter | None = None,
+) -> Verification:
+    """Judge a directory: by its receipt, or by what ``reference`` names.
+
+    Args:
+        full: hold every file against the SHA-256 of its layer (without a chunk index that is always done).
+
+    Raises:
+        NotFoundError: there is no receipt, and no reference was given.
+        IntegrityError: files are missing, changed, links, or not the artifact's; ``reasons`` names each.
+    """
+    if not directory.is_dir():
+        raise UsageError(f"{directory} is not a directory")
+    now = now or datetime.now(UTC)
+    meter = meter or Meter()
+    if reference is None:
+        receipt = receipts.read(state_dir(), directory)
+        found = Reference.parse(receipt.reference)
+        subject = Descriptor(media_type=receipt.media_type, digest=receipt.digest, size=len(receipt.manifest))
+        verdict = policy.evaluate(again(subject, name or found.name, receipt.referrers), now, context)
+        verdict.raise_if_refused()
+        artifact = ModelArtifact.of(Manifest.from_bytes(receipt.manifest, receipt.media_type))
+        expected = expected_files(artifact, Selection(receipt.include, receipt.exclude), receipt.members)
+    else:
+        found = reference
+        with open_store(reference, access) as store:
+            subject, raw = store.get_manifest(target_of(reference, store))
+            evidence, _ = gather(store, subject, name or reference.name, policy.keyids)
+            verdict = policy.evaluate(evidence, now, context)
+            verdict.raise_if_refused()
+            artifact = ModelArtifact.of(Manifest.from_bytes(raw, subject.media_type))
+            expected = _expected_from(store, artifact, directory)
+    checks = [Check("manifest", "pass", f"{subject.digest}, {subject.size} bytes"), *signature_checks(verdict)]
+    checks += check_directory(directory, expected, meter)
+    return Verification(
+        reference=str(found.at(subject.digest)),
+        digest=subject.digest,
+        verdict=verdict,
+        checks=tuple(checks),
+    )
+
+
+def _expected_from(store: Store, artifact: ModelArtifact, directory: Path) -> Expected:
+    """What to expect without a receipt, or with one of this very artifact, which knows what was selected."""
+    selection = Selection()
+    with suppress(NotFoundError, FormatError):
+        receipt = receipts.read(state_dir(), directory)
+        if receipt.digest == artifact.digest:
+            selection = Selection(receipt.include, receipt.exclude)
+    files: dict[str, Descriptor] = {}
+    for entry in artifact.files:
+        files |= {entry.path: entry.descriptor} if entry.is_raw else _members(store, entry.descriptor)
+    return Expected(files={name: what for name, what in files.items() if selection.wants(name)}, archives={})
+
+
+def _members(store: Store, archive: Descriptor) -> dict[str, Descriptor]:
+    """What the files of an archive are, by fetching it."""
+    checked = Checked(archive.digest, archive.size, "archive")
+    with tempfile.TemporaryFile() as file:
+        with store.open_blob(archive) as stream:
+            for block in blocks(stream, memoryview(bytearray(BLOCK))):
+                checked.update(block)
+                file.write(block)
+        checked.finish()
+        found: dict[str, Descriptor] = {}
+        for member in group.members(file):
+            hasher = hashlib.sha256()
+            for content in member.blocks():
+                hasher.update(content)
+            digest = Digest("sha256", hasher.hexdigest())
+            found[member.path] = Descriptor(media_type=archive.media_type, digest=digest, size=member.size)
+        return found
+
+
+def _check_layers(store: Store, manifest: Manifest, meter: Meter) -> Check:
+    layers = [manifest.config, *manifest.layers]
+
+    def read(layer: Descriptor, progress: Progress) -> None:
+        checked = Checked(layer.digest, layer.size, f"layer {layer.digest}")
+        with store.open_blob(layer) as stream:
+            for block in blocks(stream, memoryview(bytearray(BLOCK))):
+                checked.update(block)
+                progress(len(block))
+        checked.finish()
+
+    total = sum(layer.size for layer in layers)
+    meter.begin("verifying", total)
+    try:
+        run_all(read, layers, size=lambda layer: layer.size, workers=_READERS, progress=meter.advance)
+    finally:
+        meter.end()
+    return Check("layers", "pass", f"{len(layers)} blobs, {total} bytes, each by its SHA-256")
