@@ -1,0 +1,97 @@
+"""Attest: attach signed statements to an artifact, and show those that are there.
+
+Guarantees: as for signing, the digest is what the statement is about, and the same key and predicate add nothing
+twice. An attestation says something and approves nothing: it never stands for a signature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from ocimodel.attest.predicates import predicate_type as expand
+from ocimodel.attest.referrer import attach
+from ocimodel.attest.statement import Statement, attestation_statement
+from ocimodel.errors import ConfigurationError, FormatError
+from ocimodel.keys.public import PublicKey
+from ocimodel.keys.sealing import sign_statement
+from ocimodel.keys.signer import Signer
+from ocimodel.oci.digest import Digest
+from ocimodel.oci.reference import Reference
+from ocimodel.stores.opening import Access, open_store, target_of
+from ocimodel.trust.attestations import attestations
+from ocimodel.trust.judge import Status
+from ocimodel.verbs.evidence import gather
+from ocimodel.verbs.sign import Signed, store_attachment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attestation:
+    """One statement. ``keyid`` is verified where ``verified`` says so, else only claimed, or empty."""
+
+    digest: Digest
+    predicate_type: str
+    statement: Statement
+    keyid: str
+    status: str
+    detail: str
+    verified: bool
+
+
+def attest(
+    reference: Reference, predicate_type: str, predicate: bytes, signer: Signer, *, access: Access
+) -> Signed:
+    """Sign ``predicate`` as a statement about what ``reference`` names, and attach it.
+
+    Args:
+        predicate_type: a URI, or one of cosign's short names.
+        predicate: a JSON object; its text travels as it is written.
+
+    Raises:
+        UsageError: the type is none.
+        ConfigurationError: the predicate is not a JSON object.
+    """
+    kind = expand(predicate_type)
+    with open_store(reference, access) as store:
+        subject, _ = store.get_manifest(target_of(reference, store))
+        try:
+            statement = attestation_statement(subject.digest, kind, predicate)
+        except FormatError as error:
+            raise ConfigurationError(error.message, hint="The predicate must be one JSON object.") from None
+        bundle = sign_statement(signer, statement)
+        attachment = attach(bundle, subject, predicate_type=kind, keyid=signer.public.keyid)
+        created = store_attachment(store, subject, attachment)
+    return Signed(
+        subject=reference.at(subject.digest),
+        signature=reference.tagged(None).at(attachment.descriptor.digest),
+        created=created,
+        keyid=signer.public.keyid,
+    )
+
+
+def show(
+    reference: Reference, *, keys: Sequence[PublicKey] = (), access: Access, now: datetime | None = None
+) -> tuple[Reference, tuple[Attestation, ...]]:
+    """The statements attached to what ``reference`` names (pinned, first), each with what it is worth under ``keys``.
+
+    Raises:
+        NotFoundError, UnavailableError, AuthenticationError: from the store.
+    """
+    with open_store(reference, access) as store:
+        subject, _ = store.get_manifest(target_of(reference, store))
+        evidence, _ = gather(store, subject, reference.name, [key.keyid for key in keys])
+    found = [
+        Attestation(
+            digest=judged.candidate.digest,
+            predicate_type=judged.candidate.statement.predicate_type,
+            statement=judged.candidate.statement,
+            keyid=judged.keyid,
+            status=str(judged.status),
+            detail=judged.detail,
+            verified=judged.status is Status.GOOD,
+        )
+        for judged in attestations(evidence, keys, now or datetime.now(UTC))
+        if judged.candidate.statement is not None
+    ]
+    return reference.at(subject.digest), tuple(found)
