@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import BinaryIO, Self
 
 from ocimodel.errors import FormatError, IntegrityError, NotFoundError, StorageError
 
@@ -61,11 +61,16 @@ def open_file(root: Path, *parts: str) -> int:
 
 def read(root: Path, *parts: str, limit: int) -> bytes:
     """The whole file. Raises `FormatError` where it has more than ``limit`` bytes."""
-    handle = open_file(root, *parts)
-    with storage_errors("/".join((str(root), *parts))), open(handle, "rb") as file:
+    with open(open_file(root, *parts), "rb") as file:
+        return read_all(file, parts[-1], limit=limit)
+
+
+def read_all(file: BinaryIO, what: str, *, limit: int) -> bytes:
+    """What is left of an open file. Raises `FormatError` where it has more than ``limit`` bytes."""
+    with storage_errors(what):
         data = file.read(limit + 1)
     if len(data) > limit:
-        raise FormatError(f"{parts[-1]} has more than {limit} bytes")
+        raise FormatError(f"{what} has more than {limit} bytes")
     return data
 
 

@@ -15,6 +15,7 @@ It does not collect garbage.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -26,7 +27,7 @@ from ocimodel.oci.manifest import MAX_BYTES, Index
 from ocimodel.oci.reference import DEFAULT_TAG, LAYOUT_PREFIX
 from ocimodel.stores import files
 from ocimodel.stores.facts import check_tag, digest_of, examine, fallback_tag, is_fallback_tag, sniff
-from ocimodel.stores.layout_index import EMPTY_INDEX, LayoutIndex
+from ocimodel.stores.layout_index import Entry, LayoutIndex
 from ocimodel.stores.locks import exclusive
 from ocimodel.stores.protocol import BLOCK, Progress, ReferrerList, Source, Store, no_progress
 
@@ -34,6 +35,11 @@ MARKER = "oci-layout"
 INDEX = "index.json"
 LOCK = ".lock"
 _MARKER_BYTES = b'{"imageLayoutVersion":"1.0.0"}'
+_TRIES = 4
+_SETTLED = 2.0
+"""Seconds after which a file that did not change will not have changed unseen."""
+_UNHINTED_BYTES = 256 * 1024 * 1024
+"""The most that is read, in one list of referrers, of manifests that other tools put there."""
 _OWN_NAMES = frozenset({MARKER, INDEX, LOCK, files.DRAFTS, "blobs"})
 
 
@@ -44,7 +50,7 @@ class LayoutStore:
         self.path = path
         self.name = f"{LAYOUT_PREFIX}{path}"
         self._create = create
-        self._known: tuple[object, LayoutIndex] | None = None
+        self._known: tuple[tuple[int, ...] | None, LayoutIndex] | None = None
         self._ready = False
 
     # Manifests and tags
@@ -72,14 +78,16 @@ class LayoutStore:
             check_tag(tag)
         self._prepare()
         digest = facts.descriptor.digest
-        if files.size_of(self.path, *_blob(digest)) != len(raw):
+        if not self._holds(digest, raw):
             with files.Draft(self.path) as draft:
                 draft.write(raw)
                 draft.publish(self.path.joinpath(*_blob(digest)))
+        elif (known := self._index()).with_entry(facts, tag) is known:
+            return _plain(facts.descriptor)
         # Names of blobs become durable here, once, before anything refers to them.
         files.sync_folder(self.path.joinpath(*_blob(digest)).parent)
         with exclusive(self.path / LOCK):
-            index = self._index()
+            index = self._index(fresh=True)
             changed = index.with_entry(facts, tag)
             if changed is not index:
                 files.replace(self.path, INDEX, changed.to_bytes())
@@ -92,15 +100,20 @@ class LayoutStore:
         """Entries of index.json whose manifest names ``subject``, and what a foreign fallback tag lists."""
         index = self._index()
         found: dict[Digest, Descriptor] = {}
+        complete, unread = True, _UNHINTED_BYTES
         for entry in index.candidates(subject):
-            if entry.hint is None and self._subject_of(index, entry.descriptor) != subject:
-                continue
-            found[entry.descriptor.digest] = index.as_referrer(entry)
-            if len(found) > limit:
-                return ReferrerList(entries=tuple(found.values())[:limit], complete=False)
-        for descriptor in self._fallback(subject):
+            if entry.hint is None and entry.descriptor.digest not in index.seen:
+                unread -= entry.descriptor.size
+            if unread < 0 or len(found) > limit:
+                complete = False
+                break
+            if self._refers(index, entry, subject):
+                found[entry.descriptor.digest] = index.as_referrer(entry)
+        foreign = self._fallback(subject)
+        for descriptor in foreign or ():
             found.setdefault(descriptor.digest, descriptor)
-        return ReferrerList(entries=tuple(found.values())[:limit], complete=len(found) <= limit)
+        complete = complete and foreign is not None and len(found) <= limit
+        return ReferrerList(entries=tuple(found.values())[:limit], complete=complete)
 
     # Blobs
 
@@ -168,6 +181,12 @@ class LayoutStore:
             raise NotFoundError(f"{self.name} has no {target}", hint=_tags_hint(self.tags()))
         return _plain(entry)
 
+    def _holds(self, digest: Digest, raw: bytes) -> bool:
+        try:
+            return files.read(self.path, *_blob(digest), limit=len(raw)) == raw
+        except (NotFoundError, FormatError):
+            return False
+
     def _has(self, digest: Digest) -> bool:
         return files.size_of(self.path, *_blob(digest)) is not None
 
@@ -179,44 +198,56 @@ class LayoutStore:
         kind = sniff(files.read(self.path, *_blob(digest), limit=MAX_BYTES))
         return Descriptor(media_type=kind, digest=digest, size=size) if kind else None
 
-    def _index(self) -> LayoutIndex:
-        """index.json as it is now; read again only when the file is another one."""
-        try:
-            handle = files.open_file(self.path, INDEX)
-        except NotFoundError:
-            self._check_marker()
-            return EMPTY_INDEX
-        try:
-            state = os.fstat(handle)
-            stamp = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
-            if self._known is not None and self._known[0] == stamp:
-                return self._known[1]
-        finally:
-            os.close(handle)
-        self._check_marker()
-        index = LayoutIndex.from_bytes(files.read(self.path, INDEX, limit=LayoutIndex.MAX_BYTES))
-        self._known = (stamp, index)
-        return index
-
-    def _subject_of(self, index: LayoutIndex, descriptor: Descriptor) -> Digest | None:
-        """The subject of a manifest that another tool listed; read once."""
-        if descriptor.digest not in index.seen:
+    def _index(self, *, fresh: bool = False) -> LayoutIndex:
+        """index.json as it is now; decoded again only when the file is another one, or ``fresh``."""
+        for attempt in range(_TRIES):
             try:
-                raw = files.read(self.path, *_blob(descriptor.digest), limit=MAX_BYTES)
-                facts = examine(raw, descriptor.media_type)
-                index.seen[descriptor.digest] = facts if facts.descriptor.digest == descriptor.digest else None
-            except (NotFoundError, IntegrityError):
-                index.seen[descriptor.digest] = None
-        facts_or_none = index.seen[descriptor.digest]
-        return facts_or_none.subject if facts_or_none else None
+                with open(files.open_file(self.path, INDEX), "rb") as file:
+                    state = os.fstat(file.fileno())
+                    stamp = (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns)
+                    if self._known is not None and self._known[0] == stamp and not fresh:
+                        return self._known[1]
+                    self._check_marker()
+                    raw = files.read_all(file, INDEX, limit=LayoutIndex.MAX_BYTES)
+            except NotFoundError:
+                self._check_marker()
+                return LayoutIndex.empty()
+            # A file may change within one tick of the clock, and a freed inode comes back at once.
+            settled = time.time() - state.st_ctime > _SETTLED
+            try:
+                index = LayoutIndex.from_bytes(raw, self._known[1].seen if self._known else None)
+            except FormatError:
+                if settled or attempt == _TRIES - 1:
+                    raise
+                time.sleep(0.02)  # other tools write the file in place: this may have been half of it
+                continue
+            self._known = (stamp if settled else None, index)
+            return index
+        raise AssertionError
 
-    def _fallback(self, subject: Digest) -> list[Descriptor]:
-        tag = fallback_tag(subject)
+    def _refers(self, index: LayoutIndex, entry: Entry, subject: Digest) -> bool:
+        """Whether an entry is a referrer of ``subject``: by its hint, or by its manifest, which is read once."""
+        if entry.hint is not None:
+            return entry.hint == str(subject)
+        digest = entry.descriptor.digest
+        if digest not in index.seen:
+            try:
+                raw = files.read(self.path, *_blob(digest), limit=MAX_BYTES)
+                digest.check(raw, "manifest")
+                index.seen[digest] = examine(raw, entry.descriptor.media_type)
+            except (NotFoundError, IntegrityError):
+                return False
+        return index.seen[digest].subject == subject
+
+    def _fallback(self, subject: Digest) -> list[Descriptor] | None:
+        """What another tool lists under the fallback tag; None where that cannot be read."""
         try:
-            entry, raw = self.get_manifest(tag)
+            entry, raw = self.get_manifest(fallback_tag(subject))
             return [item for item in Index.from_bytes(raw, entry.media_type).manifests if item.digest != subject]
-        except (NotFoundError, FormatError):
+        except NotFoundError:
             return []
+        except IntegrityError:
+            return None
 
     def _check_marker(self) -> None:
         """Raises NotFoundError where there is no layout, FormatError where its version is not known."""
@@ -238,7 +269,10 @@ class LayoutStore:
             if not self._create:
                 self._check_marker()
             with files.storage_errors(str(self.path)):
-                self.path.mkdir(parents=True, exist_ok=True)
+                try:
+                    self.path.mkdir(parents=True, exist_ok=True)
+                except (FileExistsError, NotADirectoryError):
+                    raise UsageError(f"{self.path} is not a directory", hint="Name a directory.") from None
                 foreign = sorted(set(os.listdir(self.path)) - _OWN_NAMES)
             if foreign:
                 raise UsageError(
@@ -250,7 +284,7 @@ class LayoutStore:
                     with files.storage_errors(str(self.path)):
                         (self.path / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
                     if files.size_of(self.path, INDEX) is None:
-                        files.replace(self.path, INDEX, EMPTY_INDEX.to_bytes())
+                        files.replace(self.path, INDEX, LayoutIndex.empty().to_bytes())
                     files.replace(self.path, MARKER, _MARKER_BYTES)
         self._check_marker()
         self._ready = True

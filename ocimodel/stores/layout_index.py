@@ -41,14 +41,18 @@ class LayoutIndex:
 
     document: Mapping[str, Any]
     entries: Sequence[Entry]
-    seen: dict[Digest, Facts | None] = field(default_factory=dict, compare=False)
+    seen: dict[Digest, Facts] = field(default_factory=dict, compare=False)
     """Facts of manifests that carry no hint; filled by who reads them."""
 
     MAX_BYTES: ClassVar[int] = 64 * 1024 * 1024
 
     @classmethod
-    def from_bytes(cls, raw: bytes) -> Self:
-        """Raises `FormatError` with the path of the bad field."""
+    def empty(cls) -> Self:
+        return cls({"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": []}, ())
+
+    @classmethod
+    def from_bytes(cls, raw: bytes, seen: Mapping[Digest, Facts] | None = None) -> Self:
+        """Raises `FormatError` with the path of the bad field. ``seen``: facts that an older index knew."""
         try:
             node = Node(loads(raw, limit=cls.MAX_BYTES, what="document"))
             version = node.get("schemaVersion")
@@ -58,7 +62,7 @@ class LayoutIndex:
             entries = tuple(_entry(item) for item in listed.items()) if listed else ()
         except FormatError as error:
             raise FormatError(f"index.json: {error.message}") from None
-        return cls(node.object(), entries)
+        return cls(node.object(), entries, dict(seen or {}))
 
     def to_bytes(self) -> bytes:
         return json.dumps(self.document, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
@@ -109,27 +113,22 @@ class LayoutIndex:
             named = self._named.get(tag, [])
             if [item.digest for item in named] == [digest]:
                 return self
-        value = _written(facts, tag)
+        old = list(zip(self._items, self.entries, strict=True))
+        # An entry of the same manifest that says less gives way; so does one whose tag moves here.
+        stay = [_name(entry) not in (None, tag) or entry.descriptor.digest != digest for _, entry in old]
+        leave = [tag is not None and _name(entry) == tag for _, entry in old]
+        known = {digest}
+        known.update(e.descriptor.digest for (_, e), s, g in zip(old, stay, leave, strict=True) if s and not g)
         items: list[Any] = []
-        known: set[str] = {str(digest)}
-        for item, entry in zip(self._items, self.entries, strict=True):
-            text = str(entry.descriptor.digest)
-            name = entry.descriptor.annotations.get(media.REF_NAME)
-            if text == str(digest) and (name is None or name == tag):
-                continue  # the new entry says more
-            if tag is not None and name == tag:
-                item = _renamed(item)  # the tag leaves; the manifest stays
-                if any(text == str(other.descriptor.digest) and other is not entry for other in self.entries):
-                    continue
-            known.add(text)
-            items.append(item)
-        items.append(value)
-        return LayoutIndex.from_document({**self.document, "manifests": items}, self.seen)
-
-    @classmethod
-    def from_document(cls, document: Mapping[str, Any], seen: dict[Digest, Facts | None]) -> Self:
-        entries = tuple(_entry(Node(item)) for item in document["manifests"])
-        return cls(document, entries, seen)
+        for (item, entry), stays, goes in zip(old, stay, leave, strict=True):
+            if stays and not goes:
+                items.append(item)
+            elif stays and entry.descriptor.digest not in known:
+                items.append(_renamed(item))  # the tag leaves; the manifest stays
+                known.add(entry.descriptor.digest)
+        items.append(_written(facts, tag))
+        entries = tuple(_entry(Node(item)) for item in items)
+        return LayoutIndex({**self.document, "manifests": items}, entries, self.seen)
 
     @property
     def _items(self) -> Sequence[Any]:
@@ -154,12 +153,13 @@ class LayoutIndex:
         return found
 
 
-EMPTY_INDEX = LayoutIndex({"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": []}, ())
-
-
 def _entry(node: Node) -> Entry:
     descriptor = Descriptor.from_node(node)
     return Entry(descriptor, descriptor.annotations.get(media.SUBJECT_HINT))
+
+
+def _name(entry: Entry) -> str | None:
+    return entry.descriptor.annotations.get(media.REF_NAME)
 
 
 def _written(facts: Facts, tag: str | None) -> dict[str, Any]:
