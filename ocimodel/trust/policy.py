@@ -26,24 +26,28 @@ _NO_CONTEXT: Mapping[str, str] = {}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustPolicy:
-    """Who must have signed. ``keys`` are distinct, since equal keys never count twice."""
+    """Who must have signed: ``threshold`` of ``keys``, which are distinct, so that no key counts twice.
+
+    Raises:
+        ConfigurationError: a key that stands there twice, fewer keys than the threshold, or a threshold under 1.
+    """
 
     keys: tuple[PublicKey, ...]
     threshold: int = 1
 
+    def __post_init__(self) -> None:
+        if len(self.keyids) != len(self.keys):
+            raise ConfigurationError("a key stands in the policy twice")
+        if not 1 <= self.threshold <= max(1, len(self.keys)):
+            raise ConfigurationError(
+                f"a threshold of {self.threshold} with {len(self.keys)} distinct keys: "
+                "it lies between 1 and their number"
+            )
+
     @classmethod
     def of_keys(cls, keys: Iterable[PublicKey], threshold: int = 1) -> Self:
-        """A policy that wants ``threshold`` of these keys, for every artifact.
-
-        Raises:
-            ConfigurationError: fewer distinct keys than the threshold, or a threshold under 1.
-        """
-        distinct = tuple({key.keyid: key for key in keys}.values())
-        if not 1 <= threshold <= max(1, len(distinct)):
-            raise ConfigurationError(
-                f"a threshold of {threshold} with {len(distinct)} distinct keys: it lies between 1 and their number"
-            )
-        return cls(keys=distinct, threshold=threshold)
+        """A policy that wants ``threshold`` of these keys, for every artifact; equal keys are taken for one."""
+        return cls(keys=tuple({key.keyid: key for key in keys}.values()), threshold=threshold)
 
     @property
     def keyids(self) -> frozenset[str]:
@@ -65,7 +69,7 @@ class TrustPolicy:
         for item in judged:
             if item.status is Status.GOOD:
                 good.setdefault(item.keyid, item)
-        if self.keys and len(good) >= max(1, self.threshold):
+        if self.keys and len(good) >= self.threshold:
             claims = tuple(item.claims for item in good.values())
             return passed(evidence.subject, evidence.name, tuple(good), claims, signers)
         findings = list(_findings(self, evidence, judged, frozenset(good)))
