@@ -10,13 +10,16 @@ Guarantees: same files, same provenance, same annotations: same manifest, on eve
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ocimodel.model.config import ModelConfig
+from ocimodel.model.facts import describe
+from ocimodel.model.header import Header
 from ocimodel.model.layers import Plan, plan
 from ocimodel.model.provenance import provenance_bytes
 from ocimodel.model.scan import scan
+from ocimodel.model.screening import screen
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
@@ -44,6 +47,8 @@ class Packing:
 
     plan: Plan
     config: ModelConfig
+    headers: Mapping[str, Header] = field(repr=False)
+    """Of the files that have one, by path."""
 
     def finish(
         self,
@@ -77,9 +82,11 @@ class Packing:
 
 
 def prepare(directory: Path) -> Packing:
-    """Scan ``directory`` and decide what it becomes. Raises what `scan` and `plan` raise."""
+    """Scan ``directory`` and decide what it becomes. Raises what `scan`, `plan` and `screen` raise."""
     files = scan(directory)
-    return Packing(plan=plan(files), config=ModelConfig())
+    layers = plan(files)
+    headers = screen(files)
+    return Packing(plan=layers, config=describe(files, headers), headers=headers)
 
 
 def provenance_layer(document: bytes) -> Descriptor:
