@@ -1,0 +1,78 @@
+"""``ocimodel attest REF …`` (that is, ``attest add``) and ``ocimodel attest show REF``."""
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ocimodel.cli import material, options
+from ocimodel.cli.command import command
+from ocimodel.cli.run import Answer, Run
+from ocimodel.cli.sign import attached
+from ocimodel.cli.values import document
+
+ADD = "add"
+
+
+class DefaultsToAdd(TyperGroup):
+    """``attest REF`` is ``attest add REF``: no reference is the name of a subcommand."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = [ADD, *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=DefaultsToAdd, help="Attach signed statements to an artifact, or show them: attest REF …, attest show REF."
+)
+
+Type = Annotated[
+    str, options.option("--type", metavar="URI", help="The predicate type, as https://slsa.dev/provenance/v1.")
+]
+Predicate = Annotated[str, options.option("--predicate", metavar="FILE", help="The predicate (JSON); - is stdin.")]
+
+
+@command(
+    app,
+    ADD,
+    called="attest",
+    event="attest",
+    examples="""
+    ocimodel attest registry.example/ml/bert:1.4 --type https://example.com/evaluation/v1 \\
+        --predicate evaluation.json --key evaluator.key
+    """,
+)
+def add(
+    run: Run,
+    ref: options.Ref,
+    type: Type,  # noqa: A002
+    predicate: Predicate,
+    key: options.SigningKey = None,
+    password_file: options.PasswordFile = None,
+) -> Answer:
+    """Attach a signed statement: attest REF --type URI --predicate FILE --key KEY.
+
+    Prints REPO@DIGEST of the statement. An attestation says something about an artifact; it is not a signature
+    that pull or verify would accept.
+    """
+    from ocimodel.verbs.attest import attest
+
+    reference = run.reference(ref)
+    data = document(predicate, "--predicate")
+    signer = material.signer(run, key, password_file, command="attest")
+    return attached(attest(reference, type, data, signer, access=run.access))
+
+
+@command(
+    app,
+    "show",
+    called="attest show",
+    examples="""
+    ocimodel attest show registry.example/ml/bert:1.4
+    ocimodel attest show registry.example/ml/bert:1.4 --key evaluator.pub --json
+    """,
+)
+def show(run: Run, ref: options.Ref, key: options.VerifyKeys = None) -> Answer:
+    """Show the statements that are attached to an artifact, and whether a given key signed them."""
+    raise NotImplementedError

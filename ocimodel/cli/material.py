@@ -1,0 +1,85 @@
+"""Keys and policies from what was typed or set in the environment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ocimodel.cli.options import POLICY, SIGNING_KEY, VERIFY_KEY
+from ocimodel.cli.run import Run
+from ocimodel.cli.values import from_environment
+from ocimodel.errors import UsageError
+
+if TYPE_CHECKING:
+    from ocimodel.keys.signer import Signer
+    from ocimodel.trust.policy import TrustPolicy
+
+
+def signer(run: Run, key: str | None, password_file: Path | None, *, command: str) -> Signer:
+    """The private key of ``--key``, else of the environment."""
+    from ocimodel.keys.files import permission_warning
+    from ocimodel.keys.passwords import password_from
+    from ocimodel.keys.specs import load_signer
+
+    if key is not None and not key.strip():
+        raise UsageError("--key is empty", hint="Check that the variable in it is set.")
+    spec = key
+    if spec is None:
+        given = from_environment(SIGNING_KEY)
+        if len(given) > 1:
+            raise UsageError(
+                f"{SIGNING_KEY} names {len(given)} keys", hint="Name one key, quoted if it has blanks."
+            )
+        spec = given[0] if given else None
+    if spec is None:
+        raise UsageError(
+            f"{command} needs a key",
+            hint=f"Give --key KEY or set {SIGNING_KEY}; ocimodel key generate NAME makes one.",
+        )
+    found = load_signer(spec, password_from(os.environ, lambda: ask(f"Password of {spec}: "), password_file))
+    warning = permission_warning(spec)
+    if warning:
+        run.warn(warning)
+    return found
+
+
+def trust(run: Run, keys: Sequence[str], policy_file: str | None) -> TrustPolicy | None:
+    """The policy of what was given anywhere, arguments first; None where nothing was."""
+    if any(not key.strip() for key in keys):
+        raise UsageError("--key is empty", hint="Check that the variable in it is set.")
+    if policy_file is not None and not policy_file.strip():
+        raise UsageError("--policy is empty", hint="Check that the variable in it is set.")
+    if not keys and policy_file is None:
+        keys = from_environment(VERIFY_KEY)
+        policies = from_environment(POLICY)
+        if len(policies) > 1:
+            raise UsageError(f"{POLICY} names {len(policies)} files", hint="Name one, quoted if it has blanks.")
+        policy_file = policies[0] if policies else None
+    if not keys and policy_file is None:
+        return None
+    run.mode = "enforce"
+    return load_policy(keys, policy_file)
+
+
+def load_policy(keys: Sequence[str], policy_file: str | None) -> TrustPolicy:
+    """The one place where a trust policy is made of what a user named."""
+    from ocimodel.keys.specs import load_public
+    from ocimodel.trust.policy import TrustPolicy
+
+    if policy_file is not None:
+        raise UsageError(
+            "policy files are not available in this version", hint="Name the trusted keys: --key PUB (repeatable)."
+        )
+    return TrustPolicy.of_keys(load_public(key) for key in keys)
+
+
+def ask(prompt: str) -> str | None:
+    """Ask for a secret on the terminal; None where there is none."""
+    if not sys.stdin.isatty():
+        return None
+    import getpass
+
+    return getpass.getpass(prompt)

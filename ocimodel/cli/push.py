@@ -1,0 +1,74 @@
+"""``ocimodel push``."""
+
+from typing import Any
+
+import typer
+
+from ocimodel.cli import material, options
+from ocimodel.cli.command import command
+from ocimodel.cli.run import Answer, Run
+from ocimodel.cli.values import document, duration, signed_annotations
+from ocimodel.errors import UsageError
+
+app = typer.Typer()
+
+
+@command(
+    app,
+    "push",
+    event="push",
+    examples="""
+    ocimodel push ./bert registry.example/ml/bert:1.4
+    ocimodel push ./bert registry.example/ml/bert:1.4 --key signing.key --expires 90d
+    digest=$(ocimodel push ./bert oci:./models:bert --sign)
+    """,
+)
+def push(
+    run: Run,
+    directory: options.Directory,
+    ref: options.Ref,
+    sign: options.Sign = False,
+    key: options.PushKey = None,
+    password_file: options.PasswordFile = None,
+    provenance: options.Provenance = None,
+    annotation: options.Annotations = None,
+    tag: options.Tags = None,
+    expires: options.Expires = None,
+) -> Answer:
+    """Pack a directory, upload it, sign it, and move the tag last.
+
+    Prints REF@DIGEST. The same files give the same digest on every machine; what the registry has already is
+    not sent again.
+    """
+    from ocimodel.verbs.push import push
+
+    reference = run.reference(ref)
+    signing = sign or key is not None
+    if not signing and (annotation or expires):
+        raise UsageError("-a and --expires are part of a signature", hint="Add --key KEY, or leave them out.")
+    pushed = push(
+        directory,
+        reference,
+        access=run.access,
+        meter=run.meter,
+        signer=material.signer(run, key, password_file, command="push --sign") if signing else None,
+        annotations=signed_annotations(annotation or ()),
+        expires=duration(expires) if expires is not None else None,
+        provenance=document(provenance, "--provenance") if provenance is not None else None,
+        extra_tags=tag or (),
+        now=run.now,
+    )
+    more: dict[str, Any] = {
+        "files": pushed.files,
+        "totalBytes": pushed.total_bytes,
+        "sentBytes": pushed.sent_bytes,
+        "tags": [name for name in (pushed.reference.tag, *(tag or ())) if name],
+        "signature": None,
+    }
+    if pushed.signature is not None:
+        more["signature"] = {
+            "reference": str(pushed.signature.signature),
+            "keyid": pushed.signature.keyid,
+            "created": pushed.signature.created,
+        }
+    return Answer(text=str(pushed.reference), reference=str(pushed.reference), digest=str(pushed.digest), more=more)

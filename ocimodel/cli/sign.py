@@ -1,0 +1,82 @@
+"""``ocimodel sign``."""
+
+from typing import Any
+
+import typer
+
+from ocimodel.cli import material, options
+from ocimodel.cli.command import command
+from ocimodel.cli.run import Answer, Run
+from ocimodel.cli.values import duration, signed_annotations
+from ocimodel.errors import UsageError
+
+app = typer.Typer()
+
+FORMATS = ("sigstore", "notation", "cosign-legacy")
+
+
+@command(
+    app,
+    "sign",
+    event="sign",
+    examples="""
+    ocimodel sign registry.example/ml/bert:1.4 --key signing.key
+    ocimodel sign registry.example/ml/bert@sha256:… --key signing.key -a evaluated=yes --expires 90d
+    """,
+)
+def sign(
+    run: Run,
+    ref: options.Ref,
+    key: options.SigningKey = None,
+    password_file: options.PasswordFile = None,
+    format: options.Format = "sigstore",  # noqa: A002
+    certificate: options.Certificate = None,
+    annotation: options.Annotations = None,
+    expires: options.Expires = None,
+) -> Answer:
+    """Attach a detached signature to an artifact, where it is.
+
+    Prints REPO@DIGEST of the signature. The tag is resolved once; its digest is what is signed. Signing twice with
+    the same key adds nothing.
+    """
+    reference = run.reference(ref)
+    _check_format(format, certificate is not None)
+    from ocimodel.verbs.sign import sign
+
+    signed = sign(
+        reference,
+        material.signer(run, key, password_file, command="sign"),
+        access=run.access,
+        annotations=signed_annotations(annotation or ()),
+        expires=duration(expires) if expires is not None else None,
+        now=run.now,
+    )
+    return attached(signed)
+
+
+def attached(signed: Any) -> Answer:
+    """The answer of a command that attached something: ``Signed`` of `ocimodel.verbs`."""
+    return Answer(
+        text=str(signed.signature),
+        reference=str(signed.subject),
+        digest=str(signed.subject.digest),
+        more={
+            "signature": {
+                "reference": str(signed.signature),
+                "digest": str(signed.signature.digest),
+                "keyid": signed.keyid,
+                "created": signed.created,
+            }
+        },
+    )
+
+
+def _check_format(name: str, certificate: bool) -> None:
+    if name not in FORMATS:
+        raise UsageError(f"--format {name[:40]!r} is not known", hint=f"Choose one of {', '.join(FORMATS)}.")
+    if name != "sigstore":
+        raise UsageError(
+            f"--format {name} is not available in this version", hint="Leave it out to write a Sigstore bundle."
+        )
+    if certificate:
+        raise UsageError("--certificate is not available in this version", hint="Sign with a key alone.")
