@@ -17,13 +17,16 @@ import pytest
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed448, padding, rsa, utils
 
-from ocimodel.errors import FormatError, NotFoundError, StorageError, UsageError
+from ocimodel.attest.bundle import Bundle, MessageSignature
+from ocimodel.attest.envelope import Envelope
+from ocimodel.attest.statement import signature_statement
+from ocimodel.errors import FormatError, NotFoundError, StorageError, UnavailableError, UsageError
 from ocimodel.keys import backend, cosign, files, passwords, pkcs8, specs
 from ocimodel.keys.algorithms import DEFAULT, Algorithm
 from ocimodel.keys.public import PublicKey, keyid_of_hint
 from ocimodel.keys.sealing import opens, sign_statement, verify_message
 from ocimodel.keys.signer import LocalSigner
-from tests.signers import ALICE, BOB, CAROL, MALLORY
+from tests.signers import ALICE, BOB, CAROL, MALLORY, MODEL
 
 PASSWORD = b"correct horse"
 
@@ -508,10 +511,18 @@ def test_nothing_malformed_gets_a_signature() -> None:
         sign_statement(ALICE, b"{}")
 
 
-def test_a_message_signature_is_about_a_file() -> None:
-    from ocimodel.attest.bundle import Bundle, MessageSignature
-    from ocimodel.attest.envelope import Envelope
+def test_a_faulty_signature_does_not_leave() -> None:
+    class Faulty:
+        public = ALICE.public
 
+        def sign(self, message: bytes) -> bytes:
+            return MALLORY.sign(message)
+
+    with pytest.raises(UnavailableError, match="does not verify"):
+        sign_statement(Faulty(), signature_statement(MODEL.digest))
+
+
+def test_a_message_signature_is_about_a_file() -> None:
     digest = hashlib.sha256(b"file").digest()
     message = MessageSignature(algorithm="SHA2_256", digest=digest, signature=ALICE.sign(b"file"))
     assert verify_message(Bundle(message=message, hint=""), ALICE.public, digest)

@@ -434,6 +434,12 @@ def test_a_proof_is_made_by_a_policy_alone() -> None:
             duplicate(proof)
 
 
+def test_only_what_was_parsed_from_the_signed_bytes_is_believed() -> None:
+    swapped = replace(read(attachment(ALICE, about=OTHER)), statement=read(attachment(ALICE)).statement)
+    assert code(judge(swapped)) == (14, "bad-signature")
+    assert code(judge(replace(read(attachment(ALICE)), bundle=None))) == (14, "bad-signature")
+
+
 def test_the_same_evidence_gives_the_same_verdict() -> None:
     found = evidence(attachment(ALICE), attachment(MALLORY))
     policy = TrustPolicy.of_keys([ALICE.public])

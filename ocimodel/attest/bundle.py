@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 from ocimodel import jsonio
 from ocimodel.attest import base64s
@@ -164,14 +164,3 @@ def _check_shape(node: Node, shape: _Shape) -> None:
         member = node.find(key)
         if member is not None and inner is not None:
             _check_shape(member, inner)
-
-
-def describe(bundle: Bundle) -> dict[str, Any]:
-    """What a bundle carries, for people to look at; not a verdict."""
-    return {
-        "content": media.BUNDLE_DSSE if bundle.envelope else media.BUNDLE_MESSAGE,
-        "material": "certificate" if bundle.certificates else "public-key",
-        "hint": bundle.hint,
-        "logEntries": bundle.log_entries,
-        "timestamps": len(bundle.timestamps),
-    }

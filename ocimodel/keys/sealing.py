@@ -9,6 +9,7 @@ from __future__ import annotations
 from ocimodel.attest.bundle import Bundle, public_key_bundle
 from ocimodel.attest.envelope import Envelope, pae
 from ocimodel.attest.statement import Statement
+from ocimodel.errors import UnavailableError
 from ocimodel.keys.public import PublicKey
 from ocimodel.keys.signer import Signer
 from ocimodel.oci import media
@@ -21,11 +22,17 @@ def sign_statement(signer: Signer, statement: bytes) -> bytes:
 
     Raises:
         FormatError: it is no in-toto statement; nothing malformed gets a signature.
-        UnavailableError: the device or the service that holds the key did not answer.
+        UnavailableError: the device or the service that holds the key did not answer, or answered with something
+            else than a signature by that key.
     """
     Statement.from_bytes(statement)
-    signature = signer.sign(pae(media.INTOTO_PAYLOAD, statement))
-    return public_key_bundle(Envelope(payload=statement, signature=signature), signer.public.hint)
+    envelope = Envelope(payload=statement, signature=signer.sign(pae(media.INTOTO_PAYLOAD, statement)))
+    # A faulty deterministic signature can give the private key away, so none leaves unchecked.
+    if not opens(signer.public, envelope):
+        raise UnavailableError(
+            f"the signature does not verify under {signer.public}", hint="Check the device or the service."
+        )
+    return public_key_bundle(envelope, signer.public.hint)
 
 
 def opens(key: PublicKey, envelope: Envelope) -> bool:

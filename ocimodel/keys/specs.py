@@ -100,7 +100,7 @@ def scheme_of(spec: str) -> str | None:
         return None
     if match[1] in SCHEMES:
         return match[1]
-    if os.sep in spec.partition(":")[0] or Path(spec).exists():
+    if Path(spec).exists():
         return None
     raise UsageError(
         f"{match[1]}: is no scheme for keys",

@@ -140,7 +140,8 @@ def _judge_claims(
 def signer_of(candidate: Candidate, keys: Sequence[PublicKey]) -> PublicKey | None:
     """The key that signed the candidate's envelope. The one it names is tried first; the name proves nothing."""
     envelope = candidate.bundle.envelope if candidate.bundle else None
-    if envelope is None:
+    # Only what was parsed from the signed bytes is ever believed.
+    if envelope is None or candidate.statement is None or candidate.statement.raw != envelope.payload:
         return None
     for key in sorted(keys, key=lambda key: key.keyid not in candidate.names):
         if opens(key, envelope):
