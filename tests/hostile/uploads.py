@@ -7,6 +7,7 @@ import mmap
 import secrets
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import IO
@@ -16,7 +17,7 @@ from tests.hostile.messages import Body
 _IN_MEMORY = 16 * 1024 * 1024
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, weakref_slot=True)
 class Session:
     repository: str
     id: str = field(default_factory=lambda: secrets.token_hex(8))
@@ -27,6 +28,9 @@ class Session:
     )
     _hash: hashlib._Hash = field(default_factory=hashlib.sha256)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        weakref.finalize(self, self._file.close)  # an upload that nobody finishes is no leak
 
     def take(self, blocks: Iterator[bytes]) -> int:
         count = 0

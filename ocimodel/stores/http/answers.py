@@ -196,9 +196,9 @@ def _why(error: BaseException) -> str:
 
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (urllib3.exceptions.NameResolutionError, "the host's name cannot be resolved"),
-    (urllib3.exceptions.ConnectTimeoutError, "no connection in time"),
     (urllib3.exceptions.ReadTimeoutError, "no answer in time"),
     (urllib3.exceptions.NewConnectionError, "cannot connect"),
+    (urllib3.exceptions.ConnectTimeoutError, "no connection in time"),
     (urllib3.exceptions.ProxyError, "the proxy refuses or does not answer"),
     (ConnectionRefusedError, "connection refused"),
     (ConnectionResetError, "connection reset"),

@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 
 _MAX = 8192
 _NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_PARAM = re.compile(rf'\s*({_NAME})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]*))\s*(?:,|$)')
+_PARAM = re.compile(rf'\s*({_NAME})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))\s*(?:,|$)')
+_TOKEN68 = re.compile(r"[A-Za-z0-9._~+/-]+=*\s*(?:,|$)")
 _SCHEME = re.compile(rf"[\s,]*({_NAME})(?:\s+|,|$)")
 
 
@@ -47,5 +48,5 @@ def _line(line: str) -> Iterable[Challenge]:
             parameters.setdefault(name.lower(), re.sub(r"\\(.)", r"\1", quoted) if quoted is not None else plain)
             position = found.end()
         yield Challenge(match[1].lower(), parameters)
-        if not parameters and (end := re.compile(r"[^,]*(?:,|$)").match(line, position)):
-            position = end.end() if not _SCHEME.match(line, position) else position
+        if not parameters and match[0][-1:].isspace() and (opaque := _TOKEN68.match(line, position)):
+            position = opaque.end()

@@ -129,7 +129,11 @@ class Transport:
             if answer.status in (401, 403) and here == home and not (refreshed if sent else asked):
                 # Once without credentials, and once with those that had been good before.
                 asked, refreshed = asked or not sent, refreshed or bool(sent)
-                authorization = self._auth.answer(home, answer, request.scopes, rejected=sent)
+                try:
+                    authorization = self._auth.answer(home, answer, request.scopes, rejected=sent)
+                except BaseException:
+                    answer.close()
+                    raise
                 if authorization is None:
                     return answer
                 answer.close()

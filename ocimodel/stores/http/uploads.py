@@ -111,6 +111,8 @@ def start(repository: Repository, query: str = "", scopes: Scopes | None = None)
 
 def cancel(repository: Repository, location: str) -> None:
     """Best effort: a registry drops abandoned uploads by itself some day."""
+    if not location:
+        return
     with suppress(OcimodelError):
         request = Request(
             method="DELETE", url=location, scopes=repository.writing, accept=_ANY, once=True, body=EMPTY
