@@ -382,6 +382,28 @@ def test_cosigns_key_files_cannot_ask_for_the_whole_machine(changes: dict[str, o
         specs.local_signer(cosign_file(PASSWORD, changes=changes), ask())
 
 
+@pytest.mark.parametrize(
+    "document",
+    [
+        None,
+        {},
+        {"kdf": {"name": "argon2"}, "cipher": {"name": "nacl/secretbox"}},
+        {"kdf": {"name": "scrypt", "params": {"N": 2, "r": 1, "p": 1}}, "cipher": {"name": "aes"}},
+        {
+            "kdf": {"name": "scrypt", "params": {"N": 2, "r": 1, "p": 1}, "salt": "eA=="},
+            "cipher": {"name": "nacl/secretbox", "nonce": "eA=="},
+            "ciphertext": "eA==",
+        },
+    ],
+    ids=str,
+)
+def test_what_is_no_cosign_key_file(document: dict[str, object] | None) -> None:
+    body = b"*" if document is None else base64.encodebytes(json.dumps(document).encode())
+    kind = b"ENCRYPTED SIGSTORE PRIVATE KEY"
+    with pytest.raises(UsageError, match="not a cosign key file"):
+        specs.local_signer(b"-----BEGIN %b-----\n%b\n-----END %b-----\n" % (kind, body, kind), ask())
+
+
 def test_without_pynacl_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     block = cosign_file(PASSWORD)
     monkeypatch.setitem(sys.modules, "nacl.secret", None)
