@@ -130,7 +130,7 @@ def _bounded(value: Any, key: str, cut: list[str]) -> Any:
     """The same value without secrets, its texts and lists cut to a size that one can read."""
     if isinstance(value, str):
         clean = redact(value)
-        if len(clean) <= MAX_TEXT:
+        if len(value) <= MAX_TEXT:
             return clean
         cut.append(key)
         return clean[:MAX_TEXT] + "…"

@@ -1,6 +1,6 @@
 """``ocimodel attest REF …`` (that is, ``attest add``) and ``ocimodel attest show REF``."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
@@ -9,7 +9,11 @@ from ocimodel.cli import material, options
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.sign import attached
-from ocimodel.cli.values import document
+from ocimodel.cli.text import table
+from ocimodel.cli.values import document, from_environment
+
+if TYPE_CHECKING:
+    from ocimodel.verbs.attest import Attestation
 
 ADD = "add"
 
@@ -74,5 +78,31 @@ def add(
     """,
 )
 def show(run: Run, ref: options.Ref, key: options.VerifyKeys = None) -> Answer:
-    """Show the statements that are attached to an artifact, and whether a given key signed them."""
-    raise NotImplementedError
+    """Show the statements that are attached to an artifact, and which of them the given keys signed.
+
+    Without --key nothing is verified. It never refuses: what a statement is worth is for a policy to say.
+    """
+    from ocimodel.keys.specs import load_public
+    from ocimodel.verbs.attest import show
+
+    keys = [load_public(spec) for spec in key or from_environment(options.VERIFY_KEY)]
+    reference, found = show(run.reference(ref), keys=keys, access=run.access, now=run.now)
+    rows = [(item.predicate_type, item.status, item.keyid or "-", str(item.digest)) for item in found]
+    return Answer(
+        text="\n".join(table(("predicate type", "status", "key id", "digest"), rows)),
+        reference=str(reference),
+        digest=str(reference.digest),
+        more={"attestations": [_attestation(item) for item in found]},
+    )
+
+
+def _attestation(item: "Attestation") -> dict[str, Any]:
+    return {
+        "digest": str(item.digest),
+        "predicateType": item.predicate_type,
+        "keyid": item.keyid,
+        "status": item.status,
+        "detail": item.detail,
+        "verified": item.verified,
+        "predicate": item.statement.predicate,
+    }

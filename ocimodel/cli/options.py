@@ -130,4 +130,9 @@ Provenance = Annotated[
     str | None,
     option("--provenance", metavar="FILE", help="The provenance document (in-toto Statement); - is stdin."),
 ]
+Rehash = Annotated[bool, option("--rehash", help="Read every file, whatever is remembered of it.")]
+MaxRate = Annotated[
+    str | None,
+    option("--max-rate", metavar="50MiB", help="Bytes a second, at most (B, KB, MB, GB, KiB, MiB, GiB)."),
+]
 Tags = Annotated[list[str] | None, option("--tag", metavar="TAG", help="Move this tag as well (repeatable).")]

@@ -7,6 +7,7 @@ import typer
 from ocimodel.cli import material, options, verdicts
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
+from ocimodel.cli.values import pairs, rate
 from ocimodel.errors import Reason, UsageError
 
 app = typer.Typer()
@@ -37,14 +38,13 @@ def pull(
     receipt: options.Receipt = None,
     provenance_out: options.ProvenanceOut = None,
     context: options.Context = None,
+    max_rate: options.MaxRate = None,
 ) -> Answer:
     """Verify, fetch, check every byte, then make DIR appear.
 
     Prints DIR. A refused pull delivers nothing. Without --verify, --key or --policy nothing is known about who made
     the model, and the output says so.
     """
-    from ocimodel.cli.values import pairs
-
     reference = run.reference(ref)
     trust = material.trust(run, key or (), policy)
     if trust is None:
@@ -68,10 +68,11 @@ def pull(
         receipt=receipt,
         provenance_out=provenance_out,
         context=run.context,
+        max_rate=rate(max_rate) if max_rate is not None else None,
         now=run.now,
     )
-    detail = f"{NOT_VERIFIED}: nothing is known about who made {pulled.reference}"
     verified = pulled.verdict is not None
+    detail = f"{NOT_VERIFIED}: nothing is known about who made {pulled.reference}"
     return Answer(
         text=str(output),
         reference=str(pulled.reference),
@@ -79,7 +80,7 @@ def pull(
         outcome="pass" if verified else "warn",
         klass="none" if verified else "trust",
         reasons=() if verified else (Reason("trust", "not-verified", detail),),
-        signers=verdicts.signers(pulled.verdict) if verified else None,
+        signers=verdicts.signers(pulled.verdict) if pulled.verdict is not None else None,
         warnings=[*pulled.warnings, *([] if verified else [detail])],
         more={
             "destination": _absolute(pulled.destination),

@@ -1,12 +1,11 @@
 """``ocimodel push``."""
 
-from typing import Any
-
 import typer
 
 from ocimodel.cli import material, options
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
+from ocimodel.cli.sign import signature, signers
 from ocimodel.cli.values import document, duration, signed_annotations
 from ocimodel.errors import UsageError
 
@@ -34,6 +33,7 @@ def push(
     annotation: options.Annotations = None,
     tag: options.Tags = None,
     expires: options.Expires = None,
+    rehash: options.Rehash = False,
 ) -> Answer:
     """Pack a directory, upload it, sign it, and move the tag last.
 
@@ -56,19 +56,20 @@ def push(
         expires=duration(expires) if expires is not None else None,
         provenance=document(provenance, "--provenance") if provenance is not None else None,
         extra_tags=tag or (),
+        rehash=rehash,
         now=run.now,
     )
-    more: dict[str, Any] = {
-        "files": pushed.files,
-        "totalBytes": pushed.total_bytes,
-        "sentBytes": pushed.sent_bytes,
-        "tags": [name for name in (pushed.reference.tag, *(tag or ())) if name],
-        "signature": None,
-    }
-    if pushed.signature is not None:
-        more["signature"] = {
-            "reference": str(pushed.signature.signature),
-            "keyid": pushed.signature.keyid,
-            "created": pushed.signature.created,
-        }
-    return Answer(text=str(pushed.reference), reference=str(pushed.reference), digest=str(pushed.digest), more=more)
+    signed = pushed.signature
+    return Answer(
+        text=str(pushed.reference),
+        reference=str(pushed.reference),
+        digest=str(pushed.digest),
+        signers=signers(signed) if signed is not None else None,
+        more={
+            "files": pushed.files,
+            "totalBytes": pushed.total_bytes,
+            "sentBytes": pushed.sent_bytes,
+            "tags": list(dict.fromkeys(name for name in (pushed.reference.tag, *(tag or ())) if name)),
+            "signature": signature(signed) if signed is not None else None,
+        },
+    )

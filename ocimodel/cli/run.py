@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ocimodel.cli.console import Console
 from ocimodel.cli.failures import describe
+from ocimodel.cli.verdicts import signers, verdict_of
 from ocimodel.errors import OcimodelError, Reason, Refusal
 
 if TYPE_CHECKING:
@@ -129,10 +130,8 @@ class Run:
             self._meter.end()
         if answer is not None:
             self.digest = answer.digest or self.digest
-        if failure is not None and failure.verdict is not None:
-            from ocimodel.cli.verdicts import digest
-
-            self.digest = digest(failure.verdict) or self.digest
+        if verdict := verdict_of(failure):
+            self.name, self.digest = verdict.name, str(verdict.subject.digest)
         self._leave_event(answer, failure)
         try:
             self._print(answer, failure)
@@ -209,7 +208,7 @@ class Run:
             actor=surroundings.actor(),
             tool=__version__,
             requested=self.requested,
-            name=self.name,
+            name=_absolute(self.name),
             digest=self.digest,
             mode=self.mode,
             environment=surroundings.environment(),
@@ -218,6 +217,15 @@ class Run:
             context=self.context,
             durations={"totalMs": int((time.monotonic() - self._began) * 1000)},
         )
+
+
+def _absolute(name: str | None) -> str | None:
+    """A layout by its whole path: whoever reads the log stands in another directory."""
+    if name is None or not name.startswith("oci:"):
+        return name
+    import os
+
+    return f"oci:{os.path.abspath(name.removeprefix('oci:'))}"
 
 
 def _outcome(answer: Answer | None, failure: OcimodelError | None) -> Literal["pass", "warn", "fail", "error"]:
@@ -241,8 +249,5 @@ def _reasons(answer: Answer | None, failure: OcimodelError | None) -> Sequence[R
 def _signers(answer: Answer | None, failure: OcimodelError | None) -> Signers | None:
     if answer is not None and answer.signers is not None:
         return answer.signers
-    if failure is not None and failure.verdict is not None:
-        from ocimodel.cli.verdicts import signers
-
-        return signers(failure.verdict)
-    return None
+    verdict = verdict_of(failure)
+    return signers(verdict) if verdict is not None else None

@@ -1,6 +1,6 @@
 """``ocimodel sign``."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -9,6 +9,9 @@ from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.values import duration, signed_annotations
 from ocimodel.errors import UsageError
+
+if TYPE_CHECKING:
+    from ocimodel.verbs.sign import Signed
 
 app = typer.Typer()
 
@@ -54,21 +57,38 @@ def sign(
     return attached(signed)
 
 
-def attached(signed: Any) -> Answer:
-    """The answer of a command that attached something: ``Signed`` of `ocimodel.verbs`."""
+def attached(signed: "Signed") -> Answer:
+    """The answer of a command that attached something."""
     return Answer(
         text=str(signed.signature),
         reference=str(signed.subject),
         digest=str(signed.subject.digest),
-        more={
-            "signature": {
-                "reference": str(signed.signature),
-                "digest": str(signed.signature.digest),
-                "keyid": signed.keyid,
-                "created": signed.created,
-            }
-        },
+        signers=signers(signed),
+        more={"signature": signature(signed)},
     )
+
+
+def signature(signed: "Signed") -> dict[str, Any]:
+    """The signature in a JSON document."""
+    return {
+        "reference": str(signed.signature),
+        "digest": str(signed.signature.digest),
+        "keyid": signed.keyid,
+        "created": signed.created,
+    }
+
+
+def signers(signed: "Signed") -> list[dict[str, Any]]:
+    """Who signed, for the audit log: signatures that no event tells of are somebody else's."""
+    return [
+        {
+            "keyid": signed.keyid,
+            "identity": "",
+            "format": "sigstore",
+            "status": "created" if signed.created else "present",
+            "digest": str(signed.signature.digest),
+        }
+    ]
 
 
 def _check_format(name: str, certificate: bool) -> None:

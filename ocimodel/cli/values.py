@@ -15,6 +15,7 @@ from ocimodel.oci.media import PREFIX
 
 _DURATION = re.compile(r"([1-9][0-9]{0,8})([smhdw])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(?:([KMG])(i)?)?B?(?:/s)?")
 _LONGEST = timedelta(days=36_525)
 MAX_DOCUMENT = 4 * 1024 * 1024
 
@@ -32,6 +33,20 @@ def duration(text: str) -> timedelta:
     if value > _LONGEST:
         raise UsageError(f"{text!r} is more than a hundred years", hint="Write 90d, for example.")
     return value
+
+
+def rate(text: str) -> float:
+    """Bytes a second: a number and a unit.
+
+    >>> rate("50MiB")
+    52428800.0
+    """
+    match = _RATE.fullmatch(text)
+    if match is None or not float(match[1]):
+        raise UsageError(f"--max-rate {text[:40]!r} is no rate", hint="Write bytes a second: 500KB, 50MiB or 1GB.")
+    power = "KMG".index(match[2]) + 1 if match[2] else 0
+    unit = 1024.0 if match[3] else 1000.0
+    return float(match[1]) * float(unit**power)
 
 
 def pairs(texts: Iterable[str], option: str) -> dict[str, str]:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from ocimodel.errors import OcimodelError
-from ocimodel.trust.verdict import Verdict
+
+if TYPE_CHECKING:
+    from ocimodel.trust.verdict import Verdict
 
 
-def signers(verdict: object) -> list[dict[str, Any]]:
+def verdict_of(failure: OcimodelError | None) -> Verdict | None:
+    """The verdict behind a refusal, where there was one."""
+    # errors.py stands below the floor of verdicts, so it cannot name their type.
+    return cast("Verdict | None", failure.verdict) if failure is not None else None
+
+
+def signers(verdict: Verdict) -> list[dict[str, Any]]:
     """One object a candidate, for JSON documents and audit events."""
-    return [report.to_dict() for report in verdict.signers] if isinstance(verdict, Verdict) else []
-
-
-def digest(verdict: object) -> str | None:
-    """What was judged."""
-    return str(verdict.subject.digest) if isinstance(verdict, Verdict) else None
+    return [report.to_dict() for report in verdict.signers]
 
 
 def check_line(name: str, outcome: str, detail: str) -> str:

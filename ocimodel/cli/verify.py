@@ -90,6 +90,7 @@ def verify(
             now=run.now,
             meter=run.meter,
         )
+    run.name = Reference.parse(found.reference).name
     lines = [verdicts.check_line(check.name, check.outcome, check.detail) for check in found.checks]
     return Answer(
         text="\n".join([*lines, f"VERIFIED {found.reference}"]),
