@@ -73,7 +73,7 @@ def attest(
 def show(
     reference: Reference, *, keys: Sequence[PublicKey] = (), access: Access, now: datetime | None = None
 ) -> tuple[Reference, tuple[Attestation, ...]]:
-    """The statements attached to what ``reference`` names (pinned, first), each with what it is worth under ``keys``.
+    """What is said about ``reference`` (pinned, first): each statement, and what it is worth under ``keys``.
 
     Raises:
         NotFoundError, UnavailableError, AuthenticationError: from the store.

@@ -1,7 +1,8 @@
 """Pull: judge, then fetch, check every byte, then let the directory appear.
 
 Guarantees: the tag is resolved once. With a policy, signatures come first and no layer byte is requested before
-the whole verdict has passed. The destination appears complete or not at all, and the receipt is written last.
+the whole verdict has passed. Every blob of the artifact is checked, also those that are no files, whatever was
+selected of the others. The destination appears complete or not at all, and the receipt is written last.
 Without a policy the caller gets the files and is told, by ``verdict`` being None, that nobody vouched for them.
 """
 
@@ -31,6 +32,7 @@ from ocimodel.transfer.staging import write_atomically
 from ocimodel.trust.claims import format_time
 from ocimodel.trust.policy import TrustPolicy
 from ocimodel.trust.verdict import Verdict, Verified
+from ocimodel.verbs.blobs import check_blob
 from ocimodel.verbs.evidence import gather
 from ocimodel.verbs.unpack import Unpacked, Unverified, unpack
 
@@ -97,8 +99,9 @@ def pull(
             verdict = policy.evaluate(evidence, now, context)
             grant = verdict.raise_if_refused()
         artifact = _artifact(raw, subject.media_type, reference)
+        provenance = _documents(store, artifact)
         if provenance_out is not None:
-            write_atomically(provenance_out, _provenance(store, artifact), mode=0o644)
+            write_atomically(provenance_out, _wanted(provenance), mode=0o644)
         selection = Selection(tuple(include), tuple(exclude))
         previous = _previous(state, destination)
         if force:
@@ -165,10 +168,18 @@ def _artifact(raw: bytes, media_type: str, reference: Reference) -> ModelArtifac
     return ModelArtifact.of(Manifest.from_bytes(raw, media_type))
 
 
-def _provenance(store: Store, artifact: ModelArtifact) -> bytes:
+def _documents(store: Store, artifact: ModelArtifact) -> bytes | None:
+    """Check the parts of the artifact that are no files: its config, and its provenance, which is returned."""
+    check_blob(store, artifact.manifest.config, "config")
     if artifact.provenance is None:
-        raise NotFoundError("the artifact carries no provenance", hint="Pull without --provenance-out.")
+        return None
     return read_blob(store, artifact.provenance, limit=MAX_PROVENANCE, what="provenance")
+
+
+def _wanted(provenance: bytes | None) -> bytes:
+    if provenance is None:
+        raise NotFoundError("the artifact carries no provenance", hint="Pull without --provenance-out.")
+    return provenance
 
 
 def _previous(state: Path, destination: Path) -> set[str]:

@@ -29,6 +29,7 @@ from ocimodel.transfer.parallel import run_all
 from ocimodel.transfer.places import state_dir
 from ocimodel.transfer.selection import Selection
 from ocimodel.trust.policy import TrustPolicy
+from ocimodel.verbs.blobs import check_blob
 from ocimodel.verbs.directory import Expected, check_directory, expected_files
 from ocimodel.verbs.evidence import again, gather
 from ocimodel.verbs.judging import Check, Verification, signature_checks
@@ -162,12 +163,7 @@ def _check_layers(store: Store, manifest: Manifest, meter: Meter) -> Check:
     layers = [manifest.config, *manifest.layers]
 
     def read(layer: Descriptor, progress: Progress) -> None:
-        checked = Checked(layer.digest, layer.size, f"layer {layer.digest}")
-        with store.open_blob(layer) as stream:
-            for block in blocks(stream, memoryview(bytearray(BLOCK))):
-                checked.update(block)
-                progress(len(block))
-        checked.finish()
+        check_blob(store, layer, f"layer {layer.digest}", progress)
 
     total = sum(layer.size for layer in layers)
     meter.begin("verifying", total)

@@ -1,0 +1,17 @@
+"""Blobs that are read for nothing but to be checked: their bytes go no further."""
+
+from __future__ import annotations
+
+from ocimodel.oci.descriptor import Descriptor
+from ocimodel.oci.digest import Checked
+from ocimodel.stores.protocol import BLOCK, Progress, Store, blocks, no_progress
+
+
+def check_blob(store: Store, descriptor: Descriptor, what: str, progress: Progress = no_progress) -> None:
+    """Read a blob to its end. Raises DigestMismatchError where it is not what its descriptor says."""
+    checked = Checked(descriptor.digest, descriptor.size, what)
+    with store.open_blob(descriptor) as stream:
+        for block in blocks(stream, memoryview(bytearray(min(BLOCK, descriptor.size + 1)))):
+            checked.update(block)
+            progress(len(block))
+    checked.finish()
