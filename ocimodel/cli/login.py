@@ -37,7 +37,8 @@ def login(run: Run, host: options.Host, username: Username = None, password_stdi
     run.requested = host
     user, password = _credentials(username, password_stdin)
     where = login(host, user, password, plain_http=run.access.plain_http, ca_file=run.access.ca_file)
-    return Answer(text="", reference=host, more={"username": user, "storedIn": where}, warnings=())
+    run.note(f"logged in to {host} as {user}; the credentials are in {where}")
+    return Answer(text="", reference=host, more={"username": user, "storedIn": where})
 
 
 @command(app, "logout", event="logout", network=False, examples="ocimodel logout registry.example")
@@ -48,6 +49,7 @@ def logout(run: Run, host: options.Host) -> Answer:
     run.requested = host
     if not logout(host):
         raise NotFoundError(f"there are no credentials for {host}", hint="Nothing was changed.")
+    run.note(f"logged out of {host}")
     return Answer(text="", reference=host)
 
 

@@ -10,6 +10,9 @@ SIGNING_KEY = "OCIMODEL_SIGNING_KEY"
 VERIFY_KEY = "OCIMODEL_VERIFY_KEY"
 POLICY = "OCIMODEL_POLICY"
 
+READ_BY_COMMAND = "[env var: "
+"""How help names a variable that the command reads by itself."""
+
 
 def option(*names: str, help: str, metavar: str | None = None, variable: str | None = "") -> Any:  # noqa: A002
     """An option and the variable that stands for it.
@@ -69,7 +72,7 @@ PushKey = Annotated[
 ]
 SigningKey = Annotated[
     str | None,
-    option("--key", metavar="KEY", variable=None, help=f"The private key. [env var: {SIGNING_KEY}]"),
+    option("--key", metavar="KEY", variable=None, help=f"The private key. {READ_BY_COMMAND}{SIGNING_KEY}]"),
 ]
 PasswordFile = Annotated[
     Path | None,
@@ -96,12 +99,15 @@ Certificate = Annotated[
 VerifyKeys = Annotated[
     list[str] | None,
     option(
-        "--key", metavar="PUB", variable=None, help=f"A trusted public key (repeatable). [env var: {VERIFY_KEY}]"
+        "--key",
+        metavar="PUB",
+        variable=None,
+        help=f"A trusted public key (repeatable). {READ_BY_COMMAND}{VERIFY_KEY}]",
     ),
 ]
 PolicyFile = Annotated[
     str | None,
-    option("--policy", metavar="FILE", variable=None, help=f"A trust policy. [env var: {POLICY}]"),
+    option("--policy", metavar="FILE", variable=None, help=f"A trust policy. {READ_BY_COMMAND}{POLICY}]"),
 ]
 Context = Annotated[
     list[str] | None,

@@ -56,6 +56,12 @@ def start(argv: Sequence[str]) -> NoReturn:
         code = run(argv)
     except KeyboardInterrupt:  # before there was a run, or while it told its end
         code = INTERRUPTED
+    except Exception as error:  # noqa: BLE001 - even reporting an error can have a bug, which ends in two lines as well
+        from ocimodel.cli.console import Console
+        from ocimodel.cli.run import Run, Settings
+
+        Run("", Settings(debug="--debug" in argv), Console(), event=None).failed(error)
+        code = 1
     end(code)
 
 

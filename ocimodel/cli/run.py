@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from ocimodel.audit.redact import redact
 from ocimodel.cli.console import Console
 from ocimodel.cli.failures import describe
 from ocimodel.cli.verdicts import signers, verdict_of
@@ -66,6 +67,7 @@ class Run:
         self.requested: str | None = None
         self.name: str | None = None
         self.digest: str | None = None
+        self.pinned: str | None = None
         self.mode: Mode | None = None
         self.policy: Mapping[str, str | None] | None = None
         self.context: Mapping[str, str] = {}
@@ -73,6 +75,7 @@ class Run:
         """Members of the JSON document that hold however the command ends."""
         self.explain: Callable[[OcimodelError], Answer | None] = lambda _error: None
         """What goes to stdout beside a refusal: `verify` shows its checks."""
+        self._reference: Reference | None = None
         self._event = event
         self._began = time.monotonic()
         self._once = threading.Lock()
@@ -83,7 +86,7 @@ class Run:
         from ocimodel.oci.reference import Reference
 
         self.requested = text
-        reference = Reference.parse(text)
+        reference = self._reference = Reference.parse(text)
         self.name = reference.name
         self.digest = str(reference.digest) if reference.digest else None
         return reference
@@ -101,6 +104,11 @@ class Run:
 
             self._meter = meter(self.console, quiet=self.settings.quiet)
         return self._meter
+
+    def note(self, text: str) -> None:
+        """Something good to know, unless the user wants quiet."""
+        if not self.settings.quiet:
+            self.console.line(text)
 
     def warn(self, text: str) -> None:
         self.console.line(f"warning: {text}")
@@ -132,19 +140,20 @@ class Run:
             self.digest = answer.digest or self.digest
         if verdict := verdict_of(failure):
             self.name, self.digest = verdict.name, str(verdict.subject.digest)
+            if self._reference is not None:
+                self.pinned = str(self._reference.at(verdict.subject.digest))
         self._leave_event(answer, failure)
         try:
             self._print(answer, failure)
         except OcimodelError as error:  # stdout itself failed
-            self._say(error)
-            return code or error.exit_code
-        return code
+            failure = failure or error
+        if failure is not None:
+            self._say(failure)
+        return failure.exit_code if failure else code
 
     def _print(self, answer: Answer | None, failure: OcimodelError | None) -> None:
         for warning in answer.warnings if answer else ():
             self.warn(warning)
-        if failure is not None:
-            self._say(failure)
         if self.settings.json:
             self.console.document(self._document(answer, failure))
         elif answer is not None:
@@ -159,14 +168,18 @@ class Run:
         code = failure.exit_code if failure else 0
         document: dict[str, Any] = {
             "command": self.command,
-            "reference": (answer.reference if answer else None) or self.requested,
+            "reference": _clean((answer.reference if answer else None) or self.pinned or self.requested),
             "digest": self.digest,
             "outcome": _outcome(answer, failure),
             "exitCode": code,
             "wouldExit": code,
             "class": _class(answer, failure),
             "reasons": [
-                {"class": reason.klass or _class(answer, failure), "reason": reason.reason, "detail": reason.detail}
+                {
+                    "class": reason.klass or _class(answer, failure),
+                    "reason": reason.reason,
+                    "detail": redact(reason.detail),
+                }
                 for reason in _reasons(answer, failure)
             ],
         }
@@ -174,7 +187,7 @@ class Run:
         if signers is not None:
             document["signers"] = [dict(signer) for signer in signers]
         if failure is not None:
-            document["hint"] = failure.hint
+            document["hint"] = redact(failure.hint)
         return {**document, **self.partial, **(answer.more if answer else {})}
 
     def _leave_event(self, answer: Answer | None, failure: OcimodelError | None) -> None:
@@ -226,6 +239,10 @@ def _absolute(name: str | None) -> str | None:
     import os
 
     return f"oci:{os.path.abspath(name.removeprefix('oci:'))}"
+
+
+def _clean(text: str | None) -> str | None:
+    return None if text is None else redact(text)
 
 
 def _outcome(answer: Answer | None, failure: OcimodelError | None) -> Literal["pass", "warn", "fail", "error"]:

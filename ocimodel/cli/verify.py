@@ -54,7 +54,7 @@ def verify(
     """
     directory = None if subject.startswith(LAYOUT_PREFIX) or not Path(subject).is_dir() else Path(subject)
     reference = _reference(run, subject, directory, ref)
-    run.explain = _refused
+    run.explain = lambda failure: _refused(failure, subject)
     trust = material.trust(run, key or (), policy)
     if trust is None:
         raise UsageError("verify needs a key or a policy", hint="Give --key PUB or set OCIMODEL_VERIFY_KEY.")
@@ -116,10 +116,11 @@ def _reference(run: Run, subject: str, directory: Path | None, ref: str | None) 
     return run.reference(ref) if ref is not None else None
 
 
-def _refused(failure: OcimodelError) -> Answer | None:
+def _refused(failure: OcimodelError, subject: str) -> Answer | None:
     """A refused verification answers as well: what failed, then the verdict."""
     if not isinstance(failure, Refusal):
         return None
     lines = verdicts.refusal_lines(failure)
     checks = [{"name": reason.reason, "outcome": "fail", "detail": reason.detail} for reason in failure.reasons]
-    return Answer(text="\n".join([*lines, f"REFUSED with exit code {failure.exit_code}"]), more={"checks": checks})
+    verdict = f"REFUSED {subject} (exit code {failure.exit_code}, {failure.reason})"
+    return Answer(text="\n".join([*lines, verdict]), more={"checks": checks})
