@@ -117,10 +117,11 @@ class _Cursor:
         return self._window[start : start + count]
 
     def scalar(self, kind: str) -> Any:
-        layout = struct.Struct(self.order + kind)
-        start = self._reach(layout.size)
-        self.position += layout.size
-        return layout.unpack_from(self._window, start)[0]
+        layout = self.order + kind
+        size = struct.calcsize(layout)
+        start = self._reach(size)
+        self.position += size
+        return struct.unpack_from(layout, self._window, start)[0]
 
     def name(self, limit: int, what: str) -> str:
         """A string of at most ``limit`` bytes."""
@@ -235,7 +236,8 @@ def _place(
 ) -> tuple[Tensor, ...]:
     tensors: list[Tensor] = []
     names: set[str] = set()
-    described.sort(key=lambda item: item[3], reverse=True)
+    # Backwards, so that each knows where the next begins; an empty one stands before what shares its place.
+    described.sort(key=lambda item: (item[3], math.prod(item[1]) > 0), reverse=True)
     following = size
     for name, shape, kind, offset in described:
         start = data_start + offset

@@ -9,7 +9,7 @@ tried twice needs. Whoever has the files has the layer, byte for byte: that is h
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from ocimodel.model.reading import FileReader
@@ -70,8 +70,12 @@ class _Archive(io.RawIOBase):
             filled += count
         return filled
 
+    def close(self) -> None:
+        self._parts.close()
+        super().close()
 
-def _parts(files: Sequence[ModelFile]) -> Iterator[bytes]:
+
+def _parts(files: Sequence[ModelFile]) -> Generator[bytes, None, None]:
     for file in files:
         yield header(file.path, file.size)
         with FileReader(file) as reader:
