@@ -120,6 +120,9 @@ class LayoutStore:
     def has_blob(self, descriptor: Descriptor) -> bool:
         return files.size_of(self.path, *_blob(descriptor.digest)) == descriptor.size
 
+    def blob_size(self, digest: Digest) -> int | None:
+        return files.size_of(self.path, *_blob(digest))
+
     def blob_path(self, digest: Digest) -> Path:
         """Where a blob stands, or would. Its bytes are not checked; they are not to be written to."""
         return self.path.joinpath(*_blob(digest))

@@ -59,6 +59,10 @@ class MemoryStore:
         data = self._blobs.get(descriptor.digest)
         return data is not None and len(data) == descriptor.size
 
+    def blob_size(self, digest: Digest) -> int | None:
+        data = self._blobs.get(digest)
+        return None if data is None else len(data)
+
     def open_blob(
         self, descriptor: Descriptor, start: int = 0, stop: int | None = None
     ) -> AbstractContextManager[_Slice]:

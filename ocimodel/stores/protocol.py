@@ -104,6 +104,10 @@ class Store(Protocol):
 
     def has_blob(self, descriptor: Descriptor) -> bool: ...
 
+    def blob_size(self, digest: Digest) -> int | None:
+        """What the store says the size of a blob is; None where it has no such blob, or does not say."""
+        ...
+
     def open_blob(
         self, descriptor: Descriptor, start: int = 0, stop: int | None = None
     ) -> AbstractContextManager[BlobStream]:

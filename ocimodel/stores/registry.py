@@ -97,6 +97,10 @@ class RegistryStore:
     def has_blob(self, descriptor: Descriptor) -> bool:
         return uploads.blob_size(self._repository, descriptor.digest) in (descriptor.size, -1)
 
+    def blob_size(self, digest: Digest) -> int | None:
+        size = uploads.blob_size(self._repository, digest)
+        return None if size == -1 else size
+
     def open_blob(
         self, descriptor: Descriptor, start: int = 0, stop: int | None = None
     ) -> AbstractContextManager[BlobStream]:

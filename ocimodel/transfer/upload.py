@@ -14,7 +14,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ocimodel.errors import DigestMismatchError
-from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
 from ocimodel.stores.protocol import BLOCK, Progress, Source, Store
 from ocimodel.transfer.digests import DigestCache, Identity
@@ -83,13 +82,17 @@ def upload_all(
 
 
 def _send(store: Store, item: Upload, digest: Digest, progress: Progress) -> Sent:
-    size = item.source.size
-    known = Descriptor(media_type="application/octet-stream", digest=digest, size=size)
-    if store.has_blob(known):
-        progress(size)
-        return Sent(digest=digest, size=size, sent=False)
-    store.put_blob(item.source, digest, progress)
-    return Sent(digest=digest, size=size, sent=True)
+    moved = 0
+
+    def count(more: int) -> None:
+        nonlocal moved
+        moved += more
+        progress(more)
+
+    store.put_blob(item.source, digest, count)
+    if not moved:
+        progress(item.source.size)
+    return Sent(digest=digest, size=item.source.size, sent=moved > 0)
 
 
 def _hash(item: Upload, cache: DigestCache) -> Digest:
