@@ -1,8 +1,8 @@
 """Pull: judge, then fetch, check every byte, then let the directory appear.
 
 Guarantees: the tag is resolved once. With a policy, signatures come first and no layer byte is requested before
-the whole verdict has passed. Every blob of the artifact is checked, also those that are no files, whatever was
-selected of the others. The destination appears complete or not at all, and the receipt is written last.
+the whole verdict has passed. What is delivered is checked, and so are the config and the provenance, which are
+no files. The destination appears complete or not at all, and the receipt is written last.
 Without a policy the caller gets the files and is told, by ``verdict`` being None, that nobody vouched for them.
 """
 
