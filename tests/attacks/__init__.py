@@ -1,0 +1,1 @@
+"""One test an attack, named by it. Whoever may push, run a registry, or write beside us is the attacker."""
