@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 from ocimodel import jsonio
-from ocimodel.errors import FormatError
+from ocimodel.errors import FormatError, UsageError
 from ocimodel.jsonio import Node
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor, digest, media_type
@@ -31,19 +31,22 @@ class Facts:
 
 
 def digest_of(target: str | Digest) -> Digest | None:
-    """The digest that ``target`` is, or None where it is a tag. Raises FormatError where it is neither."""
+    """The digest that ``target`` is, or None where it is a tag. Raises `UsageError` where it is neither."""
     if isinstance(target, Digest):
         return target
     if ":" in target:
-        return Digest.parse(target)
+        try:
+            return Digest.parse(target)
+        except FormatError as error:
+            raise UsageError(error.what) from None
     check_tag(target)
     return None
 
 
 def check_tag(tag: str) -> str:
-    """Return ``tag``. Raises `FormatError` unless distribution-spec v1.1 allows it."""
+    """Return ``tag``. Raises `UsageError` unless distribution-spec v1.1 allows it."""
     if _TAG.fullmatch(tag) is None:
-        raise FormatError(f"{tag[:140]!r} is not a tag")
+        raise UsageError(f"{tag[:140]!r} is not a tag")
     return tag
 
 
