@@ -44,8 +44,7 @@ class Connections:
         self.patience = patience
         self._ca_file = ca_file
         self._lock = threading.Lock()
-        self._context: ssl.SSLContext | None = None
-        self._managers: dict[str, urllib3.PoolManager] = {}
+        self._managers: dict[tuple[str, bool], urllib3.PoolManager] = {}
         self._schemes: dict[tuple[str, int | None], str] = {}
         self._classes = _pool_classes(patience.stall)
 
@@ -100,23 +99,24 @@ class Connections:
 
     def _manager(self, origin: Origin) -> urllib3.PoolManager:
         proxy = _proxy(origin)
+        # The system's authorities take 0.08 s to load, which plain HTTP need not wait for.
+        tls = origin.scheme == "https" or proxy.startswith("https:")
         with self._lock:
-            manager = self._managers.get(proxy)
+            manager = self._managers.get((proxy, tls))
             if manager is None:
-                manager = self._new_manager(proxy)
+                manager = self._new_manager(proxy, tls_context(self._ca_file) if tls else None)
                 manager.pool_classes_by_scheme = self._classes
-                self._managers[proxy] = manager
+                self._managers[proxy, tls] = manager
             return manager
 
-    def _new_manager(self, proxy: str) -> urllib3.PoolManager:
-        if self._context is None:
-            self._context = tls_context(self._ca_file)
-        common: dict[str, Any] = {"num_pools": 32, "maxsize": _POOL, "ssl_context": self._context}
-        options = [
-            *HTTPConnection.default_socket_options,
-            (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-        ]
-        common["socket_options"] = options
+    def _new_manager(self, proxy: str, context: ssl.SSLContext | None) -> urllib3.PoolManager:
+        options = [*HTTPConnection.default_socket_options, (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+        common: dict[str, Any] = {
+            "num_pools": _POOL,
+            "maxsize": _POOL,
+            "ssl_context": context,
+            "socket_options": options,
+        }
         if not proxy:
             return urllib3.PoolManager(**common)
         parts = urlsplit(proxy)
@@ -130,7 +130,7 @@ class Connections:
             user = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             headers = urllib3.make_headers(proxy_basic_auth=user)
         plain = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-        return urllib3.ProxyManager(plain, proxy_headers=headers, proxy_ssl_context=self._context, **common)
+        return urllib3.ProxyManager(plain, proxy_headers=headers, proxy_ssl_context=context, **common)
 
 
 def tls_context(ca_file: Path | None) -> ssl.SSLContext:
