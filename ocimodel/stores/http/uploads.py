@@ -246,8 +246,10 @@ class _Upload:
             except _Failed as failure:
                 if failure.status in _REFUSED - {416}:
                     raise
-                begin = self._received() - offset
-                if not 0 <= begin <= len(chunk) or not backoff.again(failure.retry_after or None):
+                before, begin = begin, self._received() - offset
+                if not 0 <= begin <= len(chunk) or (failure.status == 416 and begin == before):
+                    raise  # out of step, or too large for it: from the start, or in smaller pieces
+                if not backoff.again(failure.retry_after or None):
                     raise
                 continue
             # ECR's Range is stale from the second chunk on, so what was sent counts, not what it says.
