@@ -6,7 +6,7 @@ gets one document also where the command line could not be understood.
 
 import os
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -72,7 +72,8 @@ def run(argv: Sequence[str], console: Console | None = None) -> int:
     try:
         result = command.main(args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=console)
     except _CLICK_ERROR as error:
-        return _misused(arguments, error, console)
+        path = getattr(getattr(error, "ctx", None), "command_path", None) or _path(command, arguments)
+        return _misused(arguments, path, error, console)
     except SystemExit as error:  # shell completion
         return error.code if isinstance(error.code, int) else 0
     return result if isinstance(result, int) else 0
@@ -92,12 +93,21 @@ def arrange(argv: Sequence[str]) -> list[str]:
     return rest[:end] + shared + rest[end:]
 
 
-def _misused(arguments: Sequence[str], error: Exception, console: Console) -> int:
+def _path(group: Any, arguments: Sequence[str]) -> str:
+    """The command that was named, where the parser does not say which it was parsing for."""
+    words = [PROGRAM]
+    for word in arguments:
+        group = getattr(group, "commands", {}).get(word)
+        if group is None:
+            break
+        words.append(word)
+    return " ".join(words)
+
+
+def _misused(arguments: Sequence[str], path: str, error: Exception, console: Console) -> int:
     """The command line itself is wrong: the same two lines, and the same document, as for any other error."""
     options = arguments[: arguments.index("--")] if "--" in arguments else arguments
     json = "--json" in options or os.environ.get("OCIMODEL_JSON", "").lower() in _TRUE
-    context = getattr(error, "ctx", None)
-    path: str = getattr(context, "command_path", PROGRAM)
     format_message = getattr(error, "format_message", error.__str__)
     message = str(format_message()).rstrip(".")
     run = Run(path.removeprefix(PROGRAM).strip(), Settings(json=json), console, event=None)

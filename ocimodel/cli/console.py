@@ -7,6 +7,7 @@ and nothing that a terminal would act on.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import threading
@@ -48,7 +49,9 @@ class Console:
             raise StorageError(f"cannot write to stdout: {error.strerror or error}") from None
 
     def document(self, value: Any) -> None:
-        self.answer(jsonio.pretty(value))
+        """One JSON document, valid whatever the stream can show."""
+        text = jsonio.pretty(value)
+        self.answer(text if _encodable(text, self.out) == text else json.dumps(value, indent=2))
 
     def line(self, text: str) -> None:
         """One line to stderr, whatever the text holds. A stderr that is gone is not an error."""
@@ -74,10 +77,7 @@ class Console:
 
 
 def _encodable(text: str, stream: TextIO) -> str:
-    """Names of files need not be Unicode, terminals need not be UTF-8: no name may end in a traceback.
-
-    In JSON the escape of a lone surrogate is what the standard itself writes.
-    """
+    """Names of files need not be Unicode, terminals need not be UTF-8: no name may end in a traceback."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)

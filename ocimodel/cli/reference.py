@@ -22,7 +22,7 @@ The answer goes to stdout and nothing else does; progress, warnings and errors g
 that says what went wrong and one that says what to do next. With `--json` stdout gets one document, whatever
 happens: see [JSON output](json.md). Scripts act on the [exit code](exit-codes.md).
 
-**REF** is `HOST[:PORT]/REPOSITORY[:TAG][@DIGEST]` in a registry, or `oci:PATH[:TAG][@DIGEST]` in an OCI image layout
+**REF** is `HOST[:PORT]/REPOSITORY[:TAG][@DIGEST]` in a registry, or `oci:PATH[:TAG][@DIGEST]` in an OCI layout
 on disk. **KEY** is a PEM file (PKCS#8, encrypted or not, or cosign's) or `env:NAME`; **PUB** is a PEM file or
 `env:NAME`.
 
