@@ -15,7 +15,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ocimodel.errors import DigestMismatchError, FormatError, NotFoundError, UnavailableError, UsageError
+from ocimodel.errors import (
+    DigestMismatchError,
+    FormatError,
+    NotFoundError,
+    StorageError,
+    UnavailableError,
+    UsageError,
+)
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
@@ -198,6 +205,19 @@ def test_a_source_is_closed(store: Store) -> None:
     assert all(file.closed for file in opened)
 
 
+def test_a_source_that_cannot_be_read(store: Store) -> None:
+    class Broken(BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            raise OSError(5, "Input/output error")
+
+        readinto = read  # type: ignore[assignment]
+
+    for digest in (None, ABSENT):
+        with pytest.raises(StorageError):
+            store.put_blob(Source(size=5, open=lambda: Broken(b"12345")), digest)
+        assert not store.has_blob(described(b"12345"))
+
+
 def test_the_same_blob_from_many_threads(backend: Backend) -> None:
     data = secrets.token_bytes(BLOCK)
     store = backend.open()
@@ -310,7 +330,7 @@ def test_a_blob_is_not_a_manifest(store: Store) -> None:
     data = b"these are weights"
     store.put_blob(Source.of(data))
     # distribution 2.8 answers 500 to this question.
-    with pytest.raises((NotFoundError, UnavailableError)):
+    with pytest.raises((NotFoundError, StorageError, UnavailableError)):
         store.get_manifest(Digest.of(data))
 
 

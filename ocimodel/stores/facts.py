@@ -7,10 +7,12 @@ the document decodes it with `Manifest` or `Index`, which do.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ocimodel import jsonio
-from ocimodel.errors import FormatError, UsageError
+from ocimodel.errors import FormatError, StorageError, UsageError
 from ocimodel.jsonio import Node
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor, digest, media_type
@@ -96,6 +98,15 @@ def sniff(raw: bytes) -> str | None:
     if "layers" in node.object():
         return media.OCI_MANIFEST
     return media.OCI_INDEX if "manifests" in node.object() else None
+
+
+@contextmanager
+def source_errors() -> Iterator[None]:
+    """Bytes that are to be stored could not be read: `StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot read what is to be stored: {error.strerror or error}") from error
 
 
 def _artifact_type(node: Node) -> str | None:

@@ -45,7 +45,7 @@ def open_file(root: Path, *parts: str) -> int:
         folder = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             for part in parts[:-1]:
-                deeper = os.open(part, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+                deeper = _enter(part, folder)
                 os.close(folder)
                 folder = deeper
             # Non-blocking: opening a named pipe must not wait for its writer.
@@ -57,6 +57,17 @@ def open_file(root: Path, *parts: str) -> int:
         os.close(handle)
         raise IntegrityError(f"{what} is not a regular file")
     return handle
+
+
+def _enter(name: str, parent: int) -> int:
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        return os.open(name, flags, dir_fd=parent)
+    except NotADirectoryError:
+        # Linux says this of a link as well, which is not the same as nothing being there.
+        if stat.S_ISLNK(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+            raise OSError(errno.ELOOP, "link") from None
+        raise
 
 
 def read(root: Path, *parts: str, limit: int) -> bytes:

@@ -26,7 +26,15 @@ from ocimodel.oci.digest import Checked, Digest
 from ocimodel.oci.manifest import MAX_BYTES, Index
 from ocimodel.oci.reference import DEFAULT_TAG, LAYOUT_PREFIX
 from ocimodel.stores import files
-from ocimodel.stores.facts import check_tag, digest_of, examine, fallback_tag, is_fallback_tag, sniff
+from ocimodel.stores.facts import (
+    check_tag,
+    digest_of,
+    examine,
+    fallback_tag,
+    is_fallback_tag,
+    sniff,
+    source_errors,
+)
 from ocimodel.stores.layout_index import Entry, LayoutIndex
 from ocimodel.stores.locks import exclusive
 from ocimodel.stores.protocol import BLOCK, Progress, ReferrerList, Source, Store, no_progress
@@ -145,17 +153,14 @@ class LayoutStore:
             return digest
         self._prepare()
         hasher = (digest or Digest.of(b"")).hasher()
-        buffer = memoryview(bytearray(min(BLOCK, source.size + 1)))
         total = 0
         with files.Draft(self.path) as draft:
-            with source.open() as file:
-                while count := file.readinto(buffer):  # type: ignore[attr-defined]
-                    total += count
-                    if total > source.size:
-                        break
-                    hasher.update(buffer[:count])
-                    draft.write(buffer[:count])
-                    progress(count)
+            with source_errors(), source.open() as file:
+                while total <= source.size and (block := file.read(BLOCK)):
+                    total += len(block)
+                    hasher.update(block)
+                    draft.write(block)
+                    progress(len(block))
             if total != source.size:
                 actual = "more" if total > source.size else str(total)
                 raise DigestMismatchError("upload", expected=f"{source.size} bytes", actual=actual)

@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from ocimodel.errors import DigestMismatchError, NotFoundError
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
-from ocimodel.stores.facts import Facts, check_tag, digest_of, examine, is_fallback_tag
+from ocimodel.stores.facts import Facts, check_tag, digest_of, examine, is_fallback_tag, source_errors
 from ocimodel.stores.protocol import BLOCK, Progress, ReferrerList, Source, no_progress
 
 
@@ -79,7 +79,7 @@ class MemoryStore:
         if digest is not None and digest in self._blobs:
             return digest
         parts: list[bytes] = []
-        with source.open() as file:
+        with source_errors(), source.open() as file:
             while block := file.read(BLOCK):
                 parts.append(block)
                 progress(len(block))
