@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -9,6 +10,7 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
@@ -29,12 +31,25 @@ from ocimodel.oci.digest import Digest
 from ocimodel.oci.manifest import index_bytes, manifest_bytes
 from ocimodel.oci.reference import Reference
 from ocimodel.stores.facts import fallback_tag
+from ocimodel.stores.http import uploads
 from ocimodel.stores.http.credentials import DockerConfig
+from ocimodel.stores.http.feed import Feed
 from ocimodel.stores.http.policy import Patience
 from ocimodel.stores.http.transport import Transport
 from ocimodel.stores.protocol import Source, read_blob
 from ocimodel.stores.registry import RegistryStore, open_registry, split_host
-from tests.hostile import Alter, Drop, HostileRegistry, Reply, Response, Stall, Switches
+from tests.hostile import (
+    Alter,
+    Document,
+    Drop,
+    HostileRegistry,
+    Reply,
+    Response,
+    Stall,
+    Switches,
+    digest_of,
+    index_of,
+)
 from tests.hostile import Request as Asked
 from tests.real.registry import RealRegistry
 from tests.scripted import Authority, Say, Scripted, Seen
@@ -279,7 +294,7 @@ def test_a_disk_that_fails_is_a_storage_error(registry: HostileRegistry) -> None
     with pytest.raises(StorageError, match="Input/output"):
         store(registry).put_blob(source)
     with pytest.raises(StorageError):
-        store(registry).put_blob(Source(size=3, open=lambda: open("/nonexistent", "rb")))
+        store(registry).put_blob(Source(size=3, open=lambda: Path("/nonexistent").open("rb")))  # noqa: SIM115
 
 
 def test_a_blob_that_arrived_shorter_is_noticed(registry: HostileRegistry) -> None:
@@ -332,13 +347,11 @@ def test_uploads_at_the_same_time(registry: HostileRegistry) -> None:
 
 
 def test_a_registry_that_takes_blobs_whole_gets_no_patch() -> None:
-    """Nothing is asked for at once that such a registry would refuse after gigabytes."""
-    from ocimodel.stores.http.uploads import _WHOLE_ONLY
-
+    """Nothing is sent in a way that such a registry would refuse after gigabytes."""
     for host in ("ghcr.io", "gcr.io", "eu.gcr.io", "europe-west4-docker.pkg.dev"):
-        assert _WHOLE_ONLY.fullmatch(host)
+        assert uploads._WHOLE_ONLY.fullmatch(host)
     for host in ("docker.io", "gcr.io.example", "ghcr.io.example", "notghcr.io"):
-        assert not _WHOLE_ONLY.fullmatch(host)
+        assert not uploads._WHOLE_ONLY.fullmatch(host)
 
 
 # --- mount ---------------------------------------------------------------------
@@ -458,7 +471,7 @@ def test_a_body_that_ends_early_is_75_and_what_came_can_be_used(registry: Hostil
     ours = store(registry)
     came = bytearray()
     buffer = memoryview(bytearray(70_000))
-    with pytest.raises(UnavailableError), ours.open_blob(blob(data)) as stream:
+    with pytest.raises(UnavailableError), ours.open_blob(blob(data)) as stream:  # noqa: PT012
         while count := stream.readinto(buffer):
             came += buffer[:count]
     assert len(came) <= 140_000
@@ -593,8 +606,6 @@ def test_a_manifest_over_four_mebibytes_is_not_read(registry: HostileRegistry) -
 
 
 def test_a_manifest_under_a_sha512_digest(registry: HostileRegistry) -> None:
-    import hashlib
-
     raw = manifest_bytes(config=EMPTY, layers=[])
     digest = Digest("sha512", hashlib.sha512(raw).hexdigest())
     headers = {"Content-Type": media.OCI_MANIFEST, "Docker-Content-Digest": str(digest)}
@@ -703,11 +714,9 @@ def test_links_that_lead_astray(registry: HostileRegistry, links: Any, what: str
     registry.only.tags.update({f"v{n}": subject for n in range(10)})
     registry.switches.page_size = 3
     registry.switches.links = links
+    ask = ours.tags if what == "tags" else lambda: ours.referrers(Digest.parse(subject))
     with pytest.raises(UnavailableError):
-        if what == "tags":
-            ours.tags()
-        else:
-            ours.referrers(Digest.parse(subject))
+        ask()
     assert registry.seen(server="storage") == []
     assert len(registry.seen(route=what)) < 6
 
@@ -801,9 +810,6 @@ def test_anything_may_stand_in_a_fallback_tag(registry: HostileRegistry) -> None
     ours = store(registry)
     subject = model(ours)
     tag = fallback_tag(subject.digest)
-    registry.only.add_manifest(b"not JSON", media.OCI_INDEX) if False else None
-    from tests.hostile import Document, digest_of
-
     for raw, kind in (
         (b"not JSON", media.OCI_INDEX),
         (b'{"manifests": 7}', media.OCI_INDEX),
@@ -857,8 +863,6 @@ def overwritten(registry: HostileRegistry, subject: Descriptor, times: int) -> I
 
     def write(request: Asked, _response: Response) -> None:
         if request.method == "PUT" and request.target == fallback_tag(subject.digest) and left:
-            from tests.hostile import index_of
-
             registry.only.add_manifest(index_of([left.pop()]), media.OCI_INDEX, request.target)
 
     registry.on_response = write
@@ -899,8 +903,6 @@ def test_an_overwrite_that_comes_late_is_noticed(registry: HostileRegistry) -> N
         if request.method == "GET" and request.target == tag:
             reads.append(request.status)
             if len(reads) == 2:
-                from tests.hostile import index_of
-
                 registry.only.add_manifest(index_of(theirs), media.OCI_INDEX, tag)
 
     registry.on_response = late
@@ -1054,9 +1056,6 @@ def test_a_large_blob_on_a_real_registry(distribution: RealRegistry) -> None:
     data = os.urandom(19 * MIB + 3)
     plain = frozenset({distribution.host})
 
-    class Chunked(RegistryStore):
-        pass
-
     for known in (True, False):
         ours = open_registry(Reference.parse(distribution.fresh()), plain_http=plain, patience=FAST)
         moved: list[int] = []
@@ -1066,9 +1065,6 @@ def test_a_large_blob_on_a_real_registry(distribution: RealRegistry) -> None:
 
 
 def test_chunks_on_a_real_registry(distribution: RealRegistry) -> None:
-    from ocimodel.stores.http import uploads
-    from ocimodel.stores.http.feed import Feed
-
     data = os.urandom(19 * MIB + 3)
     ours = open_registry(
         Reference.parse(distribution.fresh()), plain_http=frozenset({distribution.host}), patience=FAST
