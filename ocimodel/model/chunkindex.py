@@ -21,8 +21,10 @@ from typing import Any, Self
 from ocimodel import jsonio
 from ocimodel.errors import FormatError
 from ocimodel.jsonio import Node
+from ocimodel.oci import media
 from ocimodel.oci.descriptor import MAX_SIZE
 from ocimodel.oci.digest import Digest
+from ocimodel.oci.manifest import Manifest
 
 VERSION = 0
 MAX_BYTES = 32 * 1024 * 1024
@@ -104,6 +106,19 @@ class ChunkIndex:
         if len(raw) > MAX_BYTES:
             raise FormatError(f"the chunk index would have {len(raw)} bytes, more than {MAX_BYTES}")
         return raw
+
+    @classmethod
+    def named_by(cls, manifest: Manifest, raw: bytes | None) -> Self | None:
+        """Decode the index that ``manifest`` names; None where it names none, or ``raw`` is None.
+
+        Raises:
+            FormatError, DigestMismatchError: it is malformed, or another one than the manifest names.
+        """
+        named = manifest.annotations.get(media.CHUNK_INDEX_ANNOTATION)
+        if raw is None or named is None:
+            return None
+        Digest.parse(named).check(raw, "chunk index")
+        return cls.from_bytes(raw, {layer.digest: layer.size for layer in manifest.layers})
 
     @classmethod
     def from_bytes(cls, raw: bytes, sizes: Mapping[Digest, int]) -> Self:

@@ -33,10 +33,10 @@ def parameters(headers: Mapping[str, Header]) -> int:
 
 def size_name(count: int) -> str:
     """``6.7B``: at most one decimal, and a letter of K, M, B, T, Q (model-spec, "paramSize"); empty for too few."""
-    for scale, letter in ((10**15, "Q"), (10**12, "T"), (10**9, "B"), (10**6, "M"), (10**3, "K")):
+    for power, letter in enumerate("KMBTQ", start=1):
+        scale = 1000**power
         tenths = (count * 10 + scale // 2) // scale
-        # 999,960 is 1M, not 1000K.
-        if tenths >= 10 or (letter == "K" and tenths):
+        if tenths < 10_000 or letter == "Q":  # 999,960 is 1M, not 1000K
             whole, tenth = divmod(tenths, 10)
-            return f"{whole}.{tenth}{letter}" if tenth else f"{whole}{letter}"
+            return (f"{whole}.{tenth}{letter}" if tenth else f"{whole}{letter}") if tenths else ""
     return ""

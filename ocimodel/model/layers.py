@@ -33,7 +33,7 @@ _SPARE_LAYERS = 1
 """The provenance."""
 _SPARE_BYTES = 64 * 1024
 """The provenance layer, the config, the annotations of the manifest."""
-_PER_LAYER = len(b'{"annotations":{"":"","":""},"digest":"sha256:","mediaType":"","size":},') + 64
+_PER_LAYER = len('{"annotations":{"":"","":"","":""},"digest":"sha256:","mediaType":"","size":},') + 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,13 +118,17 @@ def _check_room(layers: Sequence[Layer]) -> None:
     hint = "Pack data and checkpoints as archives of their own, or leave files out by .ocimodelignore."
     if len(layers) > MAX_LAYERS - _SPARE_LAYERS:
         raise UsageError(f"{len(layers)} layers are more than the {MAX_LAYERS} that are read again", hint=hint)
-    names = sum(
+    if (estimate := manifest_estimate(layers)) > MAX_BYTES:
+        raise UsageError(
+            f"a manifest of {len(layers)} layers has about {estimate} bytes; registries take {MAX_BYTES}", hint=hint
+        )
+
+
+def manifest_estimate(layers: Sequence[Layer]) -> int:
+    """What a manifest of ``layers`` has at most, so that too many are noticed before a byte is sent."""
+    texts = sum(
         len(text.encode())
         for layer in layers
         for text in (*layer.annotations, *layer.annotations.values(), layer.media_type, str(layer.size))
     )
-    estimate = names + _PER_LAYER * len(layers) + _SPARE_BYTES
-    if estimate > MAX_BYTES:
-        raise UsageError(
-            f"a manifest of {len(layers)} layers has about {estimate} bytes; registries take {MAX_BYTES}", hint=hint
-        )
+    return texts + _PER_LAYER * len(layers) + _SPARE_BYTES

@@ -1,9 +1,10 @@
 """Writing small files as one archive, the same bytes on every machine (tar, the GNU form of POSIX 1003.1 ustar).
 
 Guarantees: the archive is a pure function of names and contents: members in the order given, mode 0644, no
-times, no owners, long names as GNU writes them, two zero blocks at the end and nothing after. Its size is known
-before a byte is read, no temporary file is made, and it can be read again from the start, as an upload that is
-tried twice needs. Whoever has the files has the layer, byte for byte: that is how a directory is checked later.
+times, no owners, long names as GNU writes them, two zero blocks at the end and nothing after (Python's
+``tarfile`` writes the same but for padding behind the end). Its size is known before a byte is read, no
+temporary file is made, and it can be read again from the start, as an upload that is tried twice needs. Whoever
+has the files has the layer, byte for byte: that is how a directory is checked later.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ def header(name: str, size: int) -> bytes:
     """The blocks that stand before a regular file's content."""
     encoded = name.encode()
     if len(encoded) <= _NAME:
-        return _block(encoded, size, b"0")
+        return _block(encoded, size, b"0", 0o644)
     long = encoded + b"\0"
-    return _block(_LONG_NAME, len(long), b"L") + _padded(long) + _block(encoded[:_NAME], size, b"0")
+    return _block(_LONG_NAME, len(long), b"L", 0) + _padded(long) + _block(encoded[:_NAME], size, b"0", 0o644)
 
 
 def archive_size(files: Sequence[ModelFile]) -> int:
@@ -85,11 +86,11 @@ def _parts(files: Sequence[ModelFile]) -> Generator[bytes, None, None]:
     yield END
 
 
-def _block(name: bytes, size: int, kind: bytes) -> bytes:
+def _block(name: bytes, size: int, kind: bytes, mode: int) -> bytes:
     fields = b"".join(
         (
             name.ljust(_NAME, b"\0"),
-            b"0000644\0",
+            b"%07o\0" % mode,
             b"0000000\0" * 2,  # uid, gid
             b"%011o\0" % size,
             b"00000000000\0",  # mtime
@@ -97,9 +98,7 @@ def _block(name: bytes, size: int, kind: bytes) -> bytes:
             kind,
             bytes(100),  # linkname
             b"ustar  \0",
-            bytes(64),  # uname, gname
-            b"0000000\0" * 2,  # device numbers
-            bytes(167),
+            bytes(247),  # no names of owners, no device
         )
     )
     return fields[:148] + b"%06o\0 " % sum(fields) + fields[156:]

@@ -81,7 +81,10 @@ _SPDX = {name.lower(): name for name in _SPDX_NAMES.split()}
 def weight_format(path: str) -> str:
     """The name of the format of a weight file; empty where its name does not settle it."""
     name = path.rpartition("/")[2].lower()
-    return "pt" if _TORCH.fullmatch(name) else _FORMATS.get(name.rpartition(".")[2], "")
+    if _TORCH.fullmatch(name):
+        return "pt"
+    _, dot, ending = name.rpartition(".")
+    return _FORMATS.get(ending, "") if dot else ""
 
 
 def license_expression(name: str) -> str:

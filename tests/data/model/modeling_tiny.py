@@ -1,0 +1,3 @@
+"""Code that comes with the weights."""
+
+ANSWER = 42
