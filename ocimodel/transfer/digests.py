@@ -65,6 +65,11 @@ class DigestCache:
             database.execute(_SCHEMA)
             self._database = database
 
+    @property
+    def usable(self) -> bool:
+        """Whether the directory is ours alone, so that what lies in it may be believed."""
+        return self._database is not None
+
     def get(self, identity: Identity) -> Digest | None:
         """The digest of the file with this identity, if it is known."""
         rows = self._run(

@@ -15,13 +15,18 @@ from collections.abc import Callable, Sequence
 from io import FileIO
 
 from ocimodel.errors import DigestMismatchError, UnavailableError
+from ocimodel.model.chunkindex import LayerIndex
+from ocimodel.model.chunking import new_hasher
 from ocimodel.oci.digest import Checked
 from ocimodel.stores.protocol import BLOCK, Progress, Store
+from ocimodel.transfer.bases import Bases, copy_whole
+from ocimodel.transfer.chunkcheck import ChunkCheck
 from ocimodel.transfer.jobs import RESUMES, Job
+from ocimodel.transfer.journal import claim
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.pace import Pace
 from ocimodel.transfer.parallel import Stopped
-from ocimodel.transfer.ranged import Segment, Transfer
+from ocimodel.transfer.ranged import Segment, Tally, Transfer
 from ocimodel.transfer.staging import storage_errors
 
 CONNECTIONS = 8
@@ -31,6 +36,9 @@ OPEN_TRANSFERS = 4
 LARGE = 16 * 1024 * 1024
 """From this size on, a blob is cut into ranges."""
 
+WORTH_A_DELTA = 1024 * 1024
+"""From this size on, chunks of a blob are looked for in local files."""
+
 
 def fetch_all(
     store: Store,
@@ -39,11 +47,13 @@ def fetch_all(
     *,
     connections: int = CONNECTIONS,
     max_rate: float | None = None,
-) -> None:
+    bases: Bases | None = None,
+) -> Tally:
     """Fetch all blobs, the largest first. The first error ends the others and is raised.
 
     Args:
         max_rate: bytes a second for all connections together.
+        bases: local files that may hold some of the bytes.
 
     Raises:
         DigestMismatchError: twice the bytes were others than promised.
@@ -51,16 +61,28 @@ def fetch_all(
         StorageError: the disk is full or refuses.
     """
     meter.begin("pulling", sum(job.descriptor.size for job in jobs))
+    engine = _Engine(store, jobs, meter, connections, Pace(max_rate), bases or Bases())
     try:
-        _Engine(store, jobs, meter, connections, Pace(max_rate)).run()
+        engine.run()
     finally:
         meter.end()
+    return engine.tally
 
 
 class _Engine:
     """Workers take segments of large blobs, then small blobs; each large blob has one thread that hashes it."""
 
-    def __init__(self, store: Store, jobs: Sequence[Job], meter: Meter, connections: int, pace: Pace) -> None:
+    def __init__(
+        self,
+        store: Store,
+        jobs: Sequence[Job],
+        meter: Meter,
+        connections: int,
+        pace: Pace,
+        bases: Bases,
+    ) -> None:
+        self.tally = Tally()
+        self._bases = bases
         self._store = store
         self._meter = meter
         self._pace = pace
@@ -121,8 +143,11 @@ class _Engine:
                 job = self._jobs.popleft() if segment is None and self._jobs else None
             if segment:
                 with storage_errors(f"cannot write {segment.transfer.job.name}"):
-                    segment.transfer.fetch(segment, buffer)
-            elif job and job.descriptor.size >= LARGE:
+                    missed = segment.transfer.fetch(segment, buffer)
+                if missed:
+                    with self._lock:
+                        self._segments.extend(missed)
+            elif job and self._is_large(job):
                 self._begin(job)
             elif job:
                 self._small(job, buffer)
@@ -132,18 +157,32 @@ class _Engine:
     def _small(self, job: Job, buffer: memoryview) -> None:
         with storage_errors(f"cannot write {job.name}"):
             job.part.parent.mkdir(parents=True, exist_ok=True)
+            self._take_from_base(job)
             try:
-                _fill(self._store, job, self._progress, buffer)
+                _fill(self._store, job, self._progress, self.tally, buffer)
             except DigestMismatchError:
                 self._progress(-min(job.part.stat().st_size, job.descriptor.size))
                 job.part.unlink()
                 try:
-                    _fill(self._store, job, self._progress, buffer)
+                    _fill(self._store, job, self._progress, self.tally, buffer)
                 except DigestMismatchError:
                     job.part.unlink()
                     raise
             job.finish(job.part)
         self._done()
+
+    def _is_large(self, job: Job) -> bool:
+        return job.descriptor.size >= LARGE or (
+            job.index is not None and job.descriptor.size >= WORTH_A_DELTA and bool(self._bases.chunks)
+        )
+
+    def _take_from_base(self, job: Job) -> bool:
+        """Put a local file's bytes in the part's place; they are hashed like any that an earlier run left."""
+        place = self._bases.blob(job.descriptor.digest, job.descriptor.size)
+        if place is None or job.part.exists() or not copy_whole(place, job.part):
+            return False
+        self.tally.add(copied=job.descriptor.size)
+        return True
 
     def _begin(self, job: Job) -> None:
         if not self._room.acquire(blocking=False):
@@ -153,13 +192,16 @@ class _Engine:
             self._ended.wait(0.02)
             return
         with storage_errors(f"cannot write {job.name}"):
-            transfer = Transfer(self._store, job, self._progress, self._pace, self._stop)
+            job.part.parent.mkdir(parents=True, exist_ok=True)
+            if self._take_from_base(job):
+                claim(job.part)
+            transfer = Transfer(self._store, job, self._progress, self._pace, self.tally, self._stop)
         self._queue(transfer)
         threading.Thread(target=self._guard(lambda: self._follow(transfer)), daemon=True).start()
 
     def _queue(self, transfer: Transfer) -> None:
         with self._lock:
-            self._segments.extend(transfer.segments(self._connections))
+            self._segments.extend(transfer.segments(self._connections, self._bases))
 
     def _follow(self, transfer: Transfer) -> None:
         job = transfer.job
@@ -169,11 +211,10 @@ class _Engine:
                     transfer.follow()
                     break
                 except DigestMismatchError:
-                    if last:
+                    if last or not transfer.again():
                         transfer.close(complete=True)
                         job.part.unlink()
                         raise
-                    transfer.again()
                     self._queue(transfer)
             if self._stop.is_set():
                 transfer.close(complete=False)
@@ -184,7 +225,7 @@ class _Engine:
         self._done()
 
 
-def _fill(store: Store, job: Job, progress: Progress, buffer: memoryview) -> None:
+def _fill(store: Store, job: Job, progress: Progress, tally: Tally, buffer: memoryview) -> None:
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(job.part, flags, 0o666), "r+b", buffering=0) as file:
         size = job.descriptor.size
@@ -205,6 +246,7 @@ def _fill(store: Store, job: Job, progress: Progress, buffer: memoryview) -> Non
                     while count := stream.readinto(buffer):
                         checked.update(buffer[:count])
                         _write_all(file, buffer[:count])
+                        tally.add(fetched=count)
                         progress(count)
             except UnavailableError:
                 failures = failures + 1 if checked.count == before else 1
@@ -213,6 +255,22 @@ def _fill(store: Store, job: Job, progress: Progress, buffer: memoryview) -> Non
             else:
                 break
         checked.finish()
+        if job.index is not None:
+            _hold_against_index(job, job.index, file, buffer)
+
+
+def _hold_against_index(job: Job, index: LayerIndex, file: FileIO, buffer: memoryview) -> None:
+    """The blob has its SHA-256; an index that says otherwise of a chunk contradicts it."""
+    check = ChunkCheck(index, new_hasher(job.algorithm), 0)
+    file.seek(0)
+    while count := file.readinto(buffer):
+        for chunk, good in check.update(buffer[:count]):
+            if not good:
+                raise DigestMismatchError(
+                    f"{job.name}, bytes {chunk.start} to {chunk.stop}",
+                    expected=f"{job.algorithm}:{chunk.hex}",
+                    actual="bytes that have the layer's SHA-256",
+                )
 
 
 def _write_all(file: FileIO, block: memoryview) -> None:

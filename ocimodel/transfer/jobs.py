@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ocimodel.model.chunkindex import LayerIndex
 from ocimodel.oci.descriptor import Descriptor
 
 RESUMES = 5
@@ -14,9 +15,14 @@ RESUMES = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One blob. ``finish`` is called with the part once its bytes are checked; ``name`` is for messages."""
+    """One blob. ``finish`` is called with the part once its bytes are checked; ``name`` is for messages.
+
+    ``index`` tells its chunks, whose digests are made by ``algorithm``, where the artifact has an index.
+    """
 
     descriptor: Descriptor
     name: str
     part: Path
     finish: Callable[[Path], None]
+    index: LayerIndex | None = None
+    algorithm: str = "blake3"

@@ -1,9 +1,11 @@
 """One large blob over several connections: closed ranges written in place, hashed along the frontier.
 
 Guarantees: the blob counts as fetched only after the SHA-256 of its contiguous bytes, read back from the part
-file, agrees with the descriptor; that happens while ranges still arrive, so it ends with the transfer. Ranges
-survive a kill (`journal`). A store that ignores ranges is read once from the beginning. Memory: one block for
-each connection and one for the hash.
+file, agrees with the descriptor; that happens while ranges still arrive, so it ends with the transfer. With an
+index every chunk is checked as it arrives as well, a bad one is fetched once more, alone, and then refused by
+name; chunks that a local base offers are copied instead of fetched, under the same check. An index that
+contradicts the blob is refused. Ranges survive a kill (`journal`). A store that ignores ranges is read once
+from the beginning. Memory: one block for each connection and one for the hash.
 """
 
 from __future__ import annotations
@@ -13,9 +15,13 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ocimodel.errors import UnavailableError
+from ocimodel.errors import DigestMismatchError, UnavailableError
+from ocimodel.model.chunkindex import Chunk
+from ocimodel.model.chunking import new_hasher
 from ocimodel.oci.digest import Checked
 from ocimodel.stores.protocol import BLOCK, BlobStream, Progress, Store
+from ocimodel.transfer.bases import Bases, Place, opened
+from ocimodel.transfer.chunkcheck import ChunkCheck
 from ocimodel.transfer.jobs import RESUMES, Job
 from ocimodel.transfer.journal import Journal
 from ocimodel.transfer.pace import Pace
@@ -26,41 +32,102 @@ MIN_SEGMENT = 8 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The bytes [start, stop) of a transfer, fetched by one worker in one request if all goes well."""
+    """The bytes [start, stop) of a transfer, fetched by one worker in one request if all goes well.
+
+    ``place``: they may be had from a local file.
+    """
 
     transfer: Transfer
     start: int
     stop: int
+    place: Place | None = None
+
+
+class Tally:
+    """Bytes that came from a store, and bytes that local files offered."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.fetched = 0
+        self.copied = 0
+
+    def add(self, *, fetched: int = 0, copied: int = 0) -> None:
+        with self._lock:
+            self.fetched += fetched
+            self.copied += copied
 
 
 class Transfer:
     """A large blob on its way. Workers call `fetch`; one thread runs `follow`."""
 
-    def __init__(self, store: Store, job: Job, progress: Progress, pace: Pace, stop: threading.Event) -> None:
+    def __init__(
+        self, store: Store, job: Job, progress: Progress, pace: Pace, tally: Tally, stop: threading.Event
+    ) -> None:
         self.job = job
         self._store = store
         self._progress = progress
         self._pace = pace
+        self._tally = tally
         self._stop = stop
         self._lock = threading.Lock()
         self._whole = threading.Event()
+        self._failed: dict[int, int] = {}
         job.part.parent.mkdir(parents=True, exist_ok=True)
         self._journal = Journal.open(job.part, job.descriptor.size)
         self._fd = os.open(job.part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         os.ftruncate(self._fd, job.descriptor.size)
         progress(self._journal.covered())
 
-    def segments(self, connections: int) -> list[Segment]:
+    def segments(self, connections: int, bases: Bases) -> list[Segment]:
         """What is missing, cut so that every connection has work and none has it for too long."""
         gaps = self._journal.gaps()
         missing = sum(stop - start for start, stop in gaps)
         length = min(SEGMENT, max(MIN_SEGMENT, -(-missing // connections)))
-        return [
-            Segment(self, at, min(at + length, stop)) for start, stop in gaps for at in range(start, stop, length)
-        ]
+        if self.job.index is None:
+            return [
+                Segment(self, at, min(at + length, stop))
+                for start, stop in gaps
+                for at in range(start, stop, length)
+            ]
+        result: list[Segment] = []
+        open_at: int | None = None
+        end = 0
+        for chunk in self._missing_chunks(gaps):
+            place = bases.chunk(chunk.hex, chunk.size) if self.job.algorithm == bases.algorithm else None
+            if open_at is not None and (place or chunk.start != end or chunk.stop - open_at > length):
+                result.append(Segment(self, open_at, end))
+                open_at = None
+            if place:
+                result.append(Segment(self, chunk.start, chunk.stop, place))
+            elif open_at is None:
+                open_at = chunk.start
+            end = chunk.stop
+        if open_at is not None:
+            result.append(Segment(self, open_at, end))
+        # Copies first: they cost no network, and what they miss is then fetched with the rest.
+        return sorted(result, key=lambda segment: segment.place is None)
 
-    def fetch(self, segment: Segment, buffer: memoryview) -> None:
-        """Fetch one segment. Raises UnavailableError after several broken streams without a new byte."""
+    def _missing_chunks(self, gaps: list[tuple[int, int]]) -> Iterator[Chunk]:
+        """Whole chunks: where a journal of another kind cut through one, all of it comes again."""
+        after = -1
+        for start, stop in gaps:
+            for chunk in self.job.index.at(start, stop) if self.job.index else ():
+                if chunk.start > after:
+                    after = chunk.start
+                    yield chunk
+
+    def fetch(self, segment: Segment, buffer: memoryview) -> list[Segment]:
+        """Fetch one segment; what could not be had from a local file is returned, to be fetched.
+
+        Raises:
+            UnavailableError: several streams broke without a new byte.
+            DigestMismatchError: a chunk was bad twice.
+        """
+        if segment.place is not None:
+            if self._copy(segment, segment.place, buffer):
+                return []
+            return [Segment(self, segment.start, segment.stop)]
+        check = self._check(segment.start)
         at, failures = segment.start, 0
         while at < segment.stop and not self._whole.is_set():
             before = at
@@ -69,35 +136,89 @@ class Transfer:
                 with self._store.open_blob(self.job.descriptor, at, segment.stop) as stream:
                     if stream.start < at:
                         self._fetch_whole(stream, buffer)
-                        return
-                    for count in self._write(stream, at, segment.stop, buffer):
-                        at += count
+                        return []
+                    for block in self._blocks(stream, segment.stop - at, buffer):
+                        at = self._put(block, at, check)
                         if self._whole.is_set():
-                            return
+                            return []
+                        if check is not None and at <= before:  # the chunk was bad: once more
+                            before = -1
+                            break
             except UnavailableError as error:
                 failure = error
             failures = failures + 1 if at == before else 0
             if failures >= RESUMES:
                 raise failure or UnavailableError(f"{self.job.name}: the store ends the stream at byte {at}")
+        return []
 
-    def _write(self, stream: BlobStream, at: int, stop: int, buffer: memoryview) -> Iterator[int]:
+    def _check(self, start: int) -> ChunkCheck | None:
+        if self.job.index is None:
+            return None
+        return ChunkCheck(self.job.index, new_hasher(self.job.algorithm), start)
+
+    def _blocks(self, stream: BlobStream, left: int, buffer: memoryview) -> Iterator[memoryview]:
         watch = self._pace.watch()
         try:
-            while at < stop and (count := stream.readinto(buffer[: min(len(buffer), stop - at)])):
-                self._put(buffer[:count], at)
-                at += count
-                yield count
+            while left > 0 and (count := stream.readinto(buffer[: min(len(buffer), left)])):
+                left -= count
+                self._tally.add(fetched=count)
+                yield buffer[:count]
                 if watch.too_slow(count):
                     return
         finally:
             watch.done()
 
-    def _put(self, block: memoryview, at: int) -> None:
-        start = at
+    def _put(self, block: memoryview, at: int, check: ChunkCheck | None) -> int:
+        """Write ``block`` at ``at``; returns where to go on, which is a chunk's start again where it was bad."""
+        self._write(block, at)
+        if check is None:
+            self._progress(self._journal.wrote(at, at + len(block)))
+            return at + len(block)
+        for chunk, good in check.update(block):
+            if not good:
+                self._bad(chunk)
+                check.restart(chunk)
+                return chunk.start
+            self._progress(self._journal.wrote(chunk.start, chunk.stop))
+        return at + len(block)
+
+    def _bad(self, chunk: Chunk) -> None:
+        with self._lock:
+            self._failed[chunk.start] = times = self._failed.get(chunk.start, 0) + 1
+        if times > 1:
+            names = self.job.index.tensors_at(chunk.start, chunk.stop) if self.job.index else []
+            tensors = f" (tensor {', '.join(names[:3])}{', …' if len(names) > 3 else ''})" if names else ""
+            raise DigestMismatchError(
+                f"{self.job.name}, bytes {chunk.start} to {chunk.stop}{tensors}",
+                expected=f"{self.job.algorithm}:{chunk.hex}",
+                actual="other bytes, twice",
+            )
+
+    def _write(self, block: memoryview, at: int) -> None:
         while block:
             written = os.pwrite(self._fd, block, at)
             block, at = block[written:], at + written
-        self._progress(self._journal.wrote(start, at))
+
+    def _copy(self, segment: Segment, place: Place, buffer: memoryview) -> bool:
+        """Take a chunk from a local file; False where it is not there any more."""
+        check = self._check(segment.start)
+        try:
+            with opened(place.path) as source:
+                at = place.start
+                while at < place.stop:
+                    count = os.preadv(source, [buffer[: min(len(buffer), place.stop - at)]], at)
+                    if not count:
+                        return False
+                    self._write(buffer[:count], segment.start + at - place.start)
+                    at += count
+                    done = list(check.update(buffer[:count])) if check else []
+                    if any(not good for _, good in done):
+                        return False
+        except OSError:
+            return False
+        self._tally.add(copied=segment.stop - segment.start)
+        self._progress(self._journal.wrote(segment.start, segment.stop))
+        return True
 
     def _fetch_whole(self, stream: BlobStream, buffer: memoryview) -> None:
         """The store ignores ranges: whoever learns it first takes the whole stream, the others leave."""
@@ -106,8 +227,8 @@ class Transfer:
                 return
             self._whole.set()
         size, at = self.job.descriptor.size, 0
-        for count in self._write(stream, 0, size, buffer):
-            at += count
+        for block in self._blocks(stream, size, buffer):
+            at = self._put(block, at, None)
         if at < size:
             raise UnavailableError(f"{self.job.name}: the stream ended after {at} of {size} bytes")
 
@@ -128,11 +249,29 @@ class Transfer:
                 checked.update(buffer[:count])
         checked.finish()
 
-    def again(self) -> None:
-        """Forget all bytes: they were bad."""
-        self._journal.lost(0, self.job.descriptor.size)
-        self._progress(-self.job.descriptor.size)
+    def again(self) -> bool:
+        """The blob as a whole is bad: forget what is to blame; False where that is nothing that can be fetched.
+
+        Without an index that is every byte. With one it is the chunks that are bad on the disk; where all are
+        good, index and blob contradict each other.
+        """
+        bad = list(self._bad_on_disk()) if self.job.index else [(0, self.job.descriptor.size)]
+        for start, stop in bad:
+            self._journal.lost(start, stop)
+            self._progress(start - stop)
         self._whole.clear()
+        return bool(bad)
+
+    def _bad_on_disk(self) -> Iterator[tuple[int, int]]:
+        check = self._check(0)
+        buffer = memoryview(bytearray(BLOCK))
+        at = 0
+        while check is not None and at < self.job.descriptor.size:
+            count = os.preadv(self._fd, [buffer], at)
+            if not count:
+                return
+            at += count
+            yield from ((chunk.start, chunk.stop) for chunk, good in check.update(buffer[:count]) if not good)
 
     def close(self, *, complete: bool) -> None:
         """Release the files; the journal goes when the part is complete."""

@@ -26,7 +26,7 @@ from ocimodel.oci.digest import Digest
 from ocimodel.transfer.staging import write_atomically
 
 VERSION = 0
-MAX_BYTES = 64 * 1024 * 1024
+MAX_BYTES = 96 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +50,7 @@ class Receipt:
     reference: str
     media_type: str
     manifest: bytes
+    index: bytes | None = None
     referrers: tuple[Document, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -78,6 +79,7 @@ class Receipt:
             "include": list(self.include),
             "exclude": list(self.exclude),
             "manifest": _encode(self.manifest),
+            "index": None if self.index is None else _encode(self.index),
             "referrers": [
                 {
                     "descriptor": document.descriptor.to_dict(),
@@ -96,11 +98,13 @@ class Receipt:
         version = node.get("version")
         if version.integer() != VERSION:
             version.fail(f"is not {VERSION}; this receipt was written by another version of ocimodel")
+        index = node.find("index")
         return cls(
             directory=node.get("directory").string(),
             reference=node.get("reference").string(),
             media_type=node.get("mediaType").string(),
             manifest=_decode(node.get("manifest")),
+            index=_decode(index) if index else None,
             referrers=tuple(
                 Document(
                     descriptor=Descriptor.from_node(item.get("descriptor")),

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from ocimodel.errors import NotFoundError, OcimodelError
 from ocimodel.model.artifact import ModelArtifact
+from ocimodel.model.chunkindex import ChunkIndex
 from ocimodel.model.provenance import MAX_BYTES as MAX_PROVENANCE
 from ocimodel.oci import media
 from ocimodel.oci.digest import Digest
@@ -24,6 +25,7 @@ from ocimodel.oci.reference import Reference
 from ocimodel.stores.opening import Access, open_store, target_of
 from ocimodel.stores.protocol import Store, read_blob
 from ocimodel.transfer import receipt as receipts
+from ocimodel.transfer.earlier import local_bases
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.places import state_dir
 from ocimodel.transfer.receipt import Document, Receipt
@@ -34,6 +36,7 @@ from ocimodel.trust.policy import TrustPolicy
 from ocimodel.trust.verdict import Verdict, Verified
 from ocimodel.verbs.blobs import check_blob
 from ocimodel.verbs.evidence import gather
+from ocimodel.verbs.indexing import fetch_index
 from ocimodel.verbs.unpack import Unpacked, Unverified, unpack
 
 _NO_CONTEXT: Mapping[str, str] = {}
@@ -50,6 +53,7 @@ class Pulled:
     files: int
     total_bytes: int
     fetched_bytes: int
+    copied_bytes: int
     unchanged: bool
     receipt: Path
     warnings: tuple[str, ...]
@@ -65,6 +69,7 @@ def pull(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     force: bool = False,
+    base: Sequence[Path] = (),
     receipt: Path | None = None,
     provenance_out: Path | None = None,
     context: Mapping[str, str] = _NO_CONTEXT,
@@ -76,6 +81,7 @@ def pull(
     Args:
         policy: who must have signed; None fetches unverified.
         include, exclude: globs over the files' names (`transfer.selection`).
+        base: directories pulled earlier whose bytes are used first; others with a receipt are used as well.
         force: replace what stands at the destination.
         receipt: also write the receipt here.
         provenance_out: write the provenance layer here.
@@ -99,6 +105,8 @@ def pull(
             verdict = policy.evaluate(evidence, now, context)
             grant = verdict.raise_if_refused()
         artifact = _artifact(raw, subject.media_type, reference)
+        index_bytes = fetch_index(store, artifact.manifest)
+        index = ChunkIndex.named_by(artifact.manifest, index_bytes)
         provenance = _documents(store, artifact)
         if provenance_out is not None:
             write_atomically(provenance_out, _wanted(provenance), mode=0o644)
@@ -115,6 +123,8 @@ def pull(
             force=force,
             previous=previous,
             meter=meter or Meter(),
+            index=index,
+            bases=local_bases(state, index.algorithm if index else "blake3", base),
             max_rate=max_rate,
         )
     pinned = reference.at(subject.digest)
@@ -125,6 +135,7 @@ def pull(
             reference=str(pinned),
             media_type=subject.media_type,
             manifest=raw,
+            index=index_bytes,
             referrers=documents,
             include=tuple(include),
             exclude=tuple(exclude),
@@ -153,6 +164,7 @@ def _pulled(
         files=len(unpacked.sizes),
         total_bytes=sum(unpacked.sizes.values()),
         fetched_bytes=unpacked.fetched_bytes,
+        copied_bytes=unpacked.copied_bytes,
         unchanged=unpacked.unchanged,
         receipt=written,
         warnings=tuple(unpacked.warnings),

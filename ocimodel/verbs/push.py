@@ -26,6 +26,7 @@ from ocimodel.transfer.digests import DigestCache
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.places import cache_dir
 from ocimodel.transfer.upload import SMALL, Upload, upload_all
+from ocimodel.verbs.indexing import Indexer, attach_index
 from ocimodel.verbs.sign import Signed, checked_annotations, sign_subject
 
 _PEEKED = 8
@@ -56,6 +57,7 @@ def push(
     provenance: bytes | None = None,
     extra_tags: Sequence[str] = (),
     rehash: bool = False,
+    chunk_algorithm: str = "blake3",
     now: datetime | None = None,
 ) -> Pushed:
     """Pack ``directory`` and push it.
@@ -65,6 +67,7 @@ def push(
         provenance: an in-toto Statement or a SLSA predicate; a minimal one is made otherwise.
         extra_tags: more tags that move to the artifact.
         rehash: read every file, whatever the digest cache says.
+        chunk_algorithm: of the chunk index, ``blake3`` or ``sha256``; it is part of the artifact.
 
     Raises:
         UsageError: a reference with a digest, a directory without files, annotations without a key.
@@ -80,14 +83,13 @@ def push(
     for tag in extra_tags:
         reference.tagged(tag)
     packing = prepare(directory)
-    cache = DigestCache(None if rehash else _cache_place())
+    place = None if rehash else _cache_place()
+    cache = DigestCache(place)
+    indexer = Indexer(packing, chunk_algorithm, place if cache.usable else None)
     with open_store(reference, access, create=True) as store:
         uploads = [
-            Upload(
-                source=Source(size=layer.size, open=layer.open),
-                identity=None if layer.is_group else layer.files[0].identity,
-            )
-            for layer in packing.plan.layers
+            Upload(source=source, identity=None if layer.is_group else layer.files[0].identity)
+            for layer, source in zip(packing.plan.layers, indexer.sources, strict=True)
         ]
         wanted = {item.source.size for item in uploads if item.source.size > SMALL}
         try:
@@ -96,10 +98,16 @@ def push(
             )
         finally:
             cache.close()
-        packed = packing.finish([item.digest for item in sent], provenance=provenance)
+        digests = [item.digest for item in sent]
+        index = indexer.finish(digests)
+        packed = packing.finish(digests, provenance=provenance, annotations=_naming(index))
         store.put_blob(Source.of(packed.provenance), Digest.of(packed.provenance))
         store.put_blob(Source.of(packed.config), Digest.of(packed.config))
+        if index is not None:
+            store.put_blob(Source.of(index), Digest.of(index))
         subject = store.put_manifest(packed.manifest, media.OCI_MANIFEST)
+        if index is not None:
+            attach_index(store, subject, index)
         signature = None
         if signer is not None:
             signature = sign_subject(
@@ -115,6 +123,10 @@ def push(
         sent_bytes=sum(item.size for item in sent if item.sent),
         signature=signature,
     )
+
+
+def _naming(index: bytes | None) -> dict[str, str]:
+    return {} if index is None else {media.CHUNK_INDEX_ANNOTATION: str(Digest.of(index))}
 
 
 def _cache_place() -> Path | None:

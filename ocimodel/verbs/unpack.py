@@ -16,12 +16,14 @@ from pathlib import Path
 
 from ocimodel.errors import NotFoundError, UsageError
 from ocimodel.model.artifact import FileEntry, ModelArtifact
+from ocimodel.model.chunkindex import ChunkIndex
 from ocimodel.model.group import members
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.paths import check_distinct
 from ocimodel.stores.protocol import Store
 from ocimodel.transfer import staging
+from ocimodel.transfer.bases import Bases
 from ocimodel.transfer.download import fetch_all
 from ocimodel.transfer.hashing import hash_files
 from ocimodel.transfer.jobs import Job
@@ -51,6 +53,7 @@ class Unpacked:
     sizes: dict[str, int] = field(default_factory=dict)
     members: dict[str, dict[str, str]] = field(default_factory=dict)
     fetched_bytes: int = 0
+    copied_bytes: int = 0
     unchanged: bool = False
     warnings: list[str] = field(default_factory=list)
 
@@ -65,6 +68,8 @@ def unpack(
     force: bool,
     previous: Collection[str],
     meter: Meter,
+    index: ChunkIndex | None = None,
+    bases: Bases | None = None,
     max_rate: float | None = None,
 ) -> Unpacked:
     """Make the selected files of ``artifact`` appear at ``destination``.
@@ -72,6 +77,8 @@ def unpack(
     Args:
         force: replace what stands in the way.
         previous: files that an earlier pull put there; with ``force``, those no longer in the model are removed.
+        index: of the artifact's chunks, where it has one.
+        bases: local files that may hold some of the bytes.
         max_rate: bytes a second.
 
     Raises:
@@ -97,8 +104,8 @@ def unpack(
         wanted = [entry for entry in raw if entry.path not in kept] + archives
         staging.check_room(area.root, _missing(area, wanted))
         result.sizes = {entry.path: entry.descriptor.size for entry in raw}
-        jobs = [_job(area, entry, selection, result) for entry in wanted]
-        fetch_all(store, jobs, meter, max_rate=max_rate)
+        jobs = [_job(area, entry, selection, result, index) for entry in wanted]
+        tally = fetch_all(store, jobs, meter, max_rate=max_rate, bases=bases)
         check_distinct(result.sizes)
         if not result.sizes:
             raise NotFoundError("no file of the artifact is selected", hint="See --include and --exclude.")
@@ -108,7 +115,8 @@ def unpack(
                 _refuse_foreign(area.destination, present.keys() - kept)
         for name in kept:
             area.path(name).unlink(missing_ok=True)
-        result.fetched_bytes = sum(job.descriptor.size for job in jobs)
+        result.fetched_bytes = tally.fetched
+        result.copied_bytes = tally.copied
         result.unchanged = area.inside and kept == result.sizes.keys() and kept >= present.keys()
         if force and area.inside:
             _make_way(area.destination, result, present, kept, previous)
@@ -121,7 +129,13 @@ def _rank(role: str, name: str) -> tuple[int, str]:
     return (_ORDER.index(role) if role in _ORDER else len(_ORDER), name)
 
 
-def _job(area: staging.Staging, entry: FileEntry, selection: Selection, result: Unpacked) -> Job:
+def _job(
+    area: staging.Staging,
+    entry: FileEntry,
+    selection: Selection,
+    result: Unpacked,
+    index: ChunkIndex | None,
+) -> Job:
     def keep(part: Path) -> None:
         target = area.path(entry.path)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +153,14 @@ def _job(area: staging.Staging, entry: FileEntry, selection: Selection, result: 
         part.parent.mkdir(parents=True, exist_ok=True)
         os.replace(area.path(entry.path), part)
         claim(part)
-    return Job(descriptor=entry.descriptor, name=entry.path, part=part, finish=keep if entry.is_raw else untar)
+    return Job(
+        descriptor=entry.descriptor,
+        name=entry.path,
+        part=part,
+        finish=keep if entry.is_raw else untar,
+        index=index.layers.get(entry.descriptor.digest) if index else None,
+        algorithm=index.algorithm if index else "blake3",
+    )
 
 
 def _extract(archive: Path, area: staging.Staging, selection: Selection) -> dict[str, tuple[int, str]]:
