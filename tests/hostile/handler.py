@@ -74,7 +74,7 @@ class Handler(BaseHTTPRequestHandler):
             path=parts.path,
             raw_query=parts.query,
             query=parse_qs(parts.query, keep_blank_values=True),
-            headers={name.lower(): value for name, value in self.headers.items()},
+            headers={name.lower(): ", ".join(self.headers.get_all(name, [])) for name in self.headers},
             route=route,
             repository=repository,
             target=target,

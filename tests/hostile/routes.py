@@ -320,7 +320,8 @@ class Routes:
         """416 where the Location is an old one, or the chunk does not begin where the last one ended."""
         issued = self._query(session)
         stale = bool(issued) and request.parameter("_state") != session.state
-        if issued and not stale and request.raw_query.partition("&digest=")[0] != issued:
+        strict = self._registry.switches.strict_location
+        if issued and strict and not stale and request.raw_query.partition("&digest=")[0] != issued:
             return error(400, "BLOB_UPLOAD_INVALID", "the query of the Location was altered")
         match = _CHUNK.fullmatch(chunk) if chunk else None
         if chunk and match is None:

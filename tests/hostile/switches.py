@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(slots=True, kw_only=True)
 class Switches:
-    """The defaults are a faithful registry with the referrers API. May be changed while it runs."""
+    """The defaults are a faithful, pedantic registry with the referrers API. May be changed while it runs."""
 
     # Referrers
     referrers: Literal["api", "404", "400", "303", "405", "html"] = "api"
@@ -42,6 +42,8 @@ class Switches:
 
     # Uploads
     location: Literal["relative", "absolute", "cross-host"] = "relative"
+    strict_location: bool = True
+    """A Location's query comes back byte for byte, or the upload is refused (oras encodes it anew)."""
     bare_location: bool = False
     """No query in the Location; otherwise one that does not survive being decoded and encoded again."""
     mount: Literal["yes", "no", "error"] = "yes"
