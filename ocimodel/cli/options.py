@@ -137,6 +137,14 @@ Provenance = Annotated[
     option("--provenance", metavar="FILE", help="The provenance document (in-toto Statement); - is stdin."),
 ]
 Rehash = Annotated[bool, option("--rehash", help="Read every file, whatever is remembered of it.")]
+ChunkAlgorithm = Annotated[
+    str,
+    option("--chunk-algorithm", metavar="NAME", help="Of the index of chunks: blake3 (the default) or sha256."),
+]
+Base = Annotated[
+    list[Path] | None,
+    option("--base", metavar="DIR", help="Use what this directory, pulled earlier, has already (repeatable)."),
+]
 MaxRate = Annotated[
     str | None,
     option("--max-rate", metavar="50MiB", help="Bytes a second, at most (B, KB, MB, GB, KiB, MiB, GiB)."),

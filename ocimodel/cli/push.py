@@ -34,12 +34,15 @@ def push(
     tag: options.Tags = None,
     expires: options.Expires = None,
     rehash: options.Rehash = False,
+    chunk_algorithm: options.ChunkAlgorithm = "blake3",
 ) -> Answer:
     """Pack a directory, upload it, sign it, and move the tag last.
 
     Prints REF@DIGEST. The same files give the same digest on every machine; what the registry has already is
     not sent again.
     """
+    if chunk_algorithm not in ("blake3", "sha256"):
+        raise UsageError(f"--chunk-algorithm {chunk_algorithm[:40]!r} is not known", hint="Write blake3 or sha256.")
     from ocimodel.verbs.push import push
 
     reference = run.reference(ref)
@@ -57,6 +60,7 @@ def push(
         provenance=document(provenance, "--provenance") if provenance is not None else None,
         extra_tags=tag or (),
         rehash=rehash,
+        chunk_algorithm=chunk_algorithm,
         now=run.now,
     )
     signed = pushed.signature
