@@ -55,7 +55,7 @@ class DigestCache:
         self._lock = threading.Lock()
         self._database: sqlite3.Connection | None = None
         self._types: dict[int, str] | None = None
-        if directory is None or not _is_ours(directory):
+        if directory is None or not is_ours(directory):
             return
         with suppress(sqlite3.Error, OSError):
             path = directory / "digests.sqlite"
@@ -137,7 +137,8 @@ def _signed(number: int) -> int:
     return number - 2**64 if number >= 2**63 else number
 
 
-def _is_ours(directory: Path) -> bool:
+def is_ours(directory: Path) -> bool:
+    """Whether ``directory``, made where it is missing, belongs to this user and nobody else can enter it."""
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = directory.lstat()

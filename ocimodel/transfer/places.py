@@ -7,6 +7,7 @@ directory (a random user in a container) must say where.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from ocimodel.errors import StorageError
@@ -20,6 +21,13 @@ def state_dir() -> Path:
 def cache_dir() -> Path:
     """Digest cache and blobs. Default ``$XDG_CACHE_HOME/ocimodel``."""
     return _place("OCIMODEL_CACHE_DIR", "XDG_CACHE_HOME", ".cache")
+
+
+def usable_cache_dir() -> Path | None:
+    """The cache directory; None for a user who has no home and named none: then nothing is cached."""
+    with suppress(StorageError):
+        return cache_dir()
+    return None
 
 
 def _place(variable: str, xdg: str, default: str) -> Path:

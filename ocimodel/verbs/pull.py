@@ -25,9 +25,9 @@ from ocimodel.oci.reference import Reference
 from ocimodel.stores.opening import Access, open_store, target_of
 from ocimodel.stores.protocol import Store, read_blob
 from ocimodel.transfer import receipt as receipts
-from ocimodel.transfer.earlier import local_bases
+from ocimodel.transfer.earlier import local_bases, remember
 from ocimodel.transfer.meter import Meter
-from ocimodel.transfer.places import state_dir
+from ocimodel.transfer.places import state_dir, usable_cache_dir
 from ocimodel.transfer.receipt import Document, Receipt
 from ocimodel.transfer.selection import Selection
 from ocimodel.transfer.staging import write_atomically
@@ -70,6 +70,7 @@ def pull(
     exclude: Sequence[str] = (),
     force: bool = False,
     base: Sequence[Path] = (),
+    cache: bool = True,
     receipt: Path | None = None,
     provenance_out: Path | None = None,
     context: Mapping[str, str] = _NO_CONTEXT,
@@ -81,7 +82,8 @@ def pull(
     Args:
         policy: who must have signed; None fetches unverified.
         include, exclude: globs over the files' names (`transfer.selection`).
-        base: directories pulled earlier whose bytes are used first; others with a receipt are used as well.
+        base: directories pulled earlier whose bytes are used first.
+        cache: use the bytes of other models that were pulled earlier, and remember this one.
         force: replace what stands at the destination.
         receipt: also write the receipt here.
         provenance_out: write the provenance layer here.
@@ -94,6 +96,7 @@ def pull(
     """
     now = now or datetime.now(UTC)
     state = state_dir()
+    place = usable_cache_dir() if cache else None
     receipts.check_writable(state)
     with open_store(reference, access) as store:
         subject, raw = store.get_manifest(target_of(reference, store))
@@ -124,27 +127,25 @@ def pull(
             previous=previous,
             meter=meter or Meter(),
             index=index,
-            bases=local_bases(state, index.algorithm if index else "blake3", base),
+            bases=local_bases(place, index.algorithm if index else "blake3", base, state),
             max_rate=max_rate,
         )
     pinned = reference.at(subject.digest)
-    written = receipts.write(
-        state,
-        Receipt(
-            directory=os.path.realpath(destination),
-            reference=str(pinned),
-            media_type=subject.media_type,
-            manifest=raw,
-            index=index_bytes,
-            referrers=documents,
-            include=tuple(include),
-            exclude=tuple(exclude),
-            members=unpacked.members,
-            pulled_at=format_time(now),
-            verified=verdict is not None,
-        ),
-        receipt,
+    paper = Receipt(
+        directory=os.path.realpath(destination),
+        reference=str(pinned),
+        media_type=subject.media_type,
+        manifest=raw,
+        index=index_bytes,
+        referrers=documents,
+        include=tuple(include),
+        exclude=tuple(exclude),
+        members=unpacked.members,
+        pulled_at=format_time(now),
+        verified=verdict is not None,
     )
+    written = receipts.write(state, paper, receipt)
+    remember(place, paper)
     return _pulled(pinned, subject.digest, destination, verdict, unpacked, written)
 
 

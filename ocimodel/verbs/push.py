@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from ocimodel.errors import NotFoundError, OcimodelError, StorageError, UsageError
+from ocimodel.errors import NotFoundError, OcimodelError, UsageError
 from ocimodel.keys.signer import Signer
 from ocimodel.model.packing import prepare
 from ocimodel.oci import media
@@ -24,7 +24,7 @@ from ocimodel.stores.opening import Access, open_store
 from ocimodel.stores.protocol import Source, Store
 from ocimodel.transfer.digests import DigestCache
 from ocimodel.transfer.meter import Meter
-from ocimodel.transfer.places import cache_dir
+from ocimodel.transfer.places import usable_cache_dir
 from ocimodel.transfer.upload import SMALL, Upload, upload_all
 from ocimodel.verbs.indexing import Indexer, attach_index
 from ocimodel.verbs.sign import Signed, checked_annotations, sign_subject
@@ -83,7 +83,7 @@ def push(
     for tag in extra_tags:
         reference.tagged(tag)
     packing = prepare(directory)
-    place = None if rehash else _cache_place()
+    place = None if rehash else usable_cache_dir()
     cache = DigestCache(place)
     indexer = Indexer(packing, chunk_algorithm, place if cache.usable else None)
     with open_store(reference, access, create=True) as store:
@@ -127,12 +127,6 @@ def push(
 
 def _naming(index: bytes | None) -> dict[str, str]:
     return {} if index is None else {media.CHUNK_INDEX_ANNOTATION: str(Digest.of(index))}
-
-
-def _cache_place() -> Path | None:
-    with suppress(StorageError):
-        return cache_dir()
-    return None
 
 
 def _sizes_there(store: Store, tag: str, wanted: set[int]) -> set[int]:
