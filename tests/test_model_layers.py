@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocimodel.errors import UnsafePathError, UsageError
+from ocimodel.model import layers as layers_module
 from ocimodel.model.config import ModelConfig
 from ocimodel.model.layers import GROUP_ABOVE, GROUP_BELOW, manifest_estimate, plan
 from ocimodel.model.packing import Packing, provenance_layer
@@ -87,6 +88,12 @@ def test_an_archive_can_be_read_and_has_the_size_it_says(tmp_path: Path) -> None
     (group,) = plan(scan(tmp_path)).layers
     with group.open() as stream:
         assert len(stream.read()) == group.size
+
+
+def test_more_small_files_than_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers_module, "MAX_MEMBERS", GROUP_ABOVE)
+    with pytest.raises(UsageError, match="1001 small files of the role weight"):
+        plan(many(GROUP_ABOVE + 1))
 
 
 def test_a_file_with_the_name_of_an_archive() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from ocimodel import jsonio
-from ocimodel.errors import FormatError
+from ocimodel.errors import DigestMismatchError, FormatError
 from ocimodel.model.artifact import ModelArtifact
 from ocimodel.model.config import ModelConfig
 from ocimodel.model.packing import prepare
@@ -123,3 +123,23 @@ def test_a_manifest_over_the_cap_is_not_written(tmp_path: Path) -> None:
     digests = [Digest.of(b"x")] * len(packing.plan.layers)
     with pytest.raises(FormatError, match="registries take"):
         packing.finish(digests, annotations={"big": "x" * (4 * 2**20)})
+
+
+@pytest.mark.parametrize("name", ["large.npy", "0/0.npy", "1/1.json"])
+def test_a_provenance_may_speak_of_files_in_archives_but_not_wrongly(tmp_path: Path, name: str) -> None:
+    packing = prepare(make_many(tmp_path))
+    digests = [layer.digest for layer in pack(packing).layers[:-1]]
+    right = Digest.of((tmp_path / name).read_bytes()).hex
+    for digest in (right, "0" * 64):
+        statement = {
+            "_type": media.STATEMENT_V1,
+            "subject": [{"name": name, "digest": {"sha256": digest}}],
+            "predicateType": "https://example.com/x",
+            "predicate": {},
+        }
+        given = json.dumps(statement).encode()
+        if digest == right:
+            assert packing.finish(digests, provenance=given).provenance == given
+        else:
+            with pytest.raises(DigestMismatchError, match=name):
+                packing.finish(digests, provenance=given)

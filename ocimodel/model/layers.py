@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from ocimodel.errors import UsageError
-from ocimodel.model.reading import open_file
+from ocimodel.model.group import MAX_MEMBERS
+from ocimodel.model.reading import open_file, read_small
 from ocimodel.model.roles import ROLES, Role, raw_type, tar_type
 from ocimodel.model.scan import ModelFile
 from ocimodel.model.tarball import archive_size, open_archive
@@ -84,6 +85,15 @@ class Plan:
         """What a provenance speaks of: each layer's name and digest; of a raw layer, the file's own."""
         return [(layer.path, digest) for layer, digest in zip(self.layers, digests, strict=True)]
 
+    def members(self) -> list[tuple[str, Digest]]:
+        """The files that share archives, each with the digest of its own content; reads them."""
+        return [
+            (file.path, Digest.of(read_small(file, GROUP_BELOW)))
+            for layer in self.layers
+            if layer.is_group
+            for file in layer.files
+        ]
+
 
 def plan(files: Sequence[ModelFile]) -> Plan:
     """The layers of ``files``.
@@ -101,6 +111,11 @@ def plan(files: Sequence[ModelFile]) -> Plan:
         else:
             layers.append(Layer(path=file.path, role=file.role, size=file.size, files=(file,)))
     for role, group in small.items():
+        if len(group) > MAX_MEMBERS:
+            raise UsageError(
+                f"{len(group)} small files of the role {role} are more than the {MAX_MEMBERS} that are read again",
+                hint=_FEWER,
+            )
         layers.append(_group(role, tuple(group)))
     layers.sort(key=lambda layer: (ROLES.index(layer.role), layer.is_group, layer.path.encode()))
     _check_room(layers)
@@ -109,18 +124,20 @@ def plan(files: Sequence[ModelFile]) -> Plan:
 
 
 def _group(role: Role, files: tuple[ModelFile, ...]) -> Layer:
-    # The name must be no file's; what begins so in the top directory is ours alone (`names`)... but for a dot,
-    # since this one is delivered by oras and must be seen.
+    # Not a reserved name (`names`): oras delivers the archive under it, and it must be seen there.
     return Layer(path=f"ocimodel-{role}.tar", role=role, size=archive_size(files), files=files, is_group=True)
 
 
+_FEWER = "Pack data and checkpoints as archives of their own, or leave files out by .ocimodelignore."
+
+
 def _check_room(layers: Sequence[Layer]) -> None:
-    hint = "Pack data and checkpoints as archives of their own, or leave files out by .ocimodelignore."
     if len(layers) > MAX_LAYERS - _SPARE_LAYERS:
-        raise UsageError(f"{len(layers)} layers are more than the {MAX_LAYERS} that are read again", hint=hint)
+        raise UsageError(f"{len(layers)} layers are more than the {MAX_LAYERS} that are read again", hint=_FEWER)
     if (estimate := manifest_estimate(layers)) > MAX_BYTES:
         raise UsageError(
-            f"a manifest of {len(layers)} layers has about {estimate} bytes; registries take {MAX_BYTES}", hint=hint
+            f"a manifest of {len(layers)} layers has about {estimate} bytes; registries take {MAX_BYTES}",
+            hint=_FEWER,
         )
 
 

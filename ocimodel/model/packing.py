@@ -64,7 +64,8 @@ class Packing:
             provenance: the user's document; see `provenance_bytes`.
             annotations: of the manifest.
         """
-        document = provenance_bytes(self.plan.subjects(digests), provenance)
+        members = self.plan.members() if provenance is not None else ()
+        document = provenance_bytes(self.plan.subjects(digests), provenance, members=members)
         layers = [layer.descriptor(digest) for layer, digest in zip(self.plan.layers, digests, strict=True)]
         layers.append(provenance_layer(document))
         config = self.config.to_bytes([layer.digest for layer in layers])

@@ -63,12 +63,18 @@ class Provenance:
         return Node(self.predicate).get("runDetails").get("builder").get("id").string()
 
 
-def provenance_bytes(files: Sequence[tuple[str, Digest]], given: bytes | None = None) -> bytes:
+def provenance_bytes(
+    files: Sequence[tuple[str, Digest]],
+    given: bytes | None = None,
+    *,
+    members: Sequence[tuple[str, Digest]] = (),
+) -> bytes:
     """The document to store for ``files``.
 
     Args:
-        files: every name that the document may speak of, with its digest; see `Plan.subjects`.
+        files: what the document is to speak of, with digests; see `Plan.subjects`.
         given: the user's own, a whole Statement or the predicate of one.
+        members: further files, of which ``given`` may speak as well; see `Plan.members`.
 
     Raises:
         ConfigurationError: ``given`` is neither; the message names the field.
@@ -79,7 +85,7 @@ def provenance_bytes(files: Sequence[tuple[str, Digest]], given: bytes | None = 
     try:
         node = Node(jsonio.loads(given, limit=MAX_BYTES, what="the document"))
         if "_type" in node.object():
-            _check_subjects(Provenance.from_bytes(given), dict(files))
+            _check_subjects(Provenance.from_bytes(given), dict([*members, *files]))
             return given
         if "payload" in node.object() or "dsseEnvelope" in node.object():
             raise FormatError("it is signed already; attach it with ocimodel attest, or give its statement here")

@@ -66,7 +66,7 @@ def scan(directory: Path) -> tuple[ModelFile, ...]:
         raise UsageError(f"no such directory: {directory} ({error.strerror})", hint=_HINT) from None
     if not root.is_dir():
         raise UsageError(f"{directory} is not a directory", hint=_HINT)
-    files = sorted(_walk(root, "", Ignored(root)), key=lambda file: file.path.encode())
+    files = sorted(_walk(root, Ignored(root)), key=lambda file: file.path.encode())
     if not files:
         raise UsageError(f"there is nothing to pack in {directory}", hint=_HINT)
     check_distinct(file.path for file in files)
@@ -76,8 +76,8 @@ def scan(directory: Path) -> tuple[ModelFile, ...]:
 _HINT = "Name the directory that holds the model's files; .ocimodelignore lists what to leave out."
 
 
-def _walk(root: Path, prefix: str, ignored: Ignored) -> Iterator[ModelFile]:
-    pending = [prefix]
+def _walk(root: Path, ignored: Ignored) -> Iterator[ModelFile]:
+    pending = [""]
     while pending:
         directory = pending.pop()
         try:
