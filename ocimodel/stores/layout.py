@@ -37,7 +37,7 @@ from ocimodel.stores.facts import (
 )
 from ocimodel.stores.layout_index import Entry, LayoutIndex
 from ocimodel.stores.locks import exclusive
-from ocimodel.stores.protocol import BLOCK, Progress, ReferrerList, Source, Store, no_progress
+from ocimodel.stores.protocol import BLOCK, BlobStream, Progress, ReferrerList, Source, Store, no_progress
 
 MARKER = "oci-layout"
 INDEX = "index.json"
@@ -137,11 +137,11 @@ class LayoutStore:
 
     def open_blob(
         self, descriptor: Descriptor, start: int = 0, stop: int | None = None
-    ) -> AbstractContextManager[FileStream]:
+    ) -> AbstractContextManager[BlobStream]:
         return self._open(descriptor, start, stop)
 
     @contextmanager
-    def _open(self, descriptor: Descriptor, start: int, stop: int | None) -> Iterator[FileStream]:
+    def _open(self, descriptor: Descriptor, start: int, stop: int | None) -> Iterator[BlobStream]:
         handle = files.open_file(self.path, *_blob(descriptor.digest))
         try:
             yield FileStream(handle, start, stop, f"{self.name} blob {descriptor.digest}")

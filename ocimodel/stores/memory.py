@@ -13,7 +13,7 @@ from ocimodel.errors import DigestMismatchError, NotFoundError
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
 from ocimodel.stores.facts import Facts, check_tag, digest_of, examine, is_fallback_tag, source_errors
-from ocimodel.stores.protocol import BLOCK, Progress, ReferrerList, Source, no_progress
+from ocimodel.stores.protocol import BLOCK, BlobStream, Progress, ReferrerList, Source, no_progress
 
 
 class MemoryStore:
@@ -65,11 +65,11 @@ class MemoryStore:
 
     def open_blob(
         self, descriptor: Descriptor, start: int = 0, stop: int | None = None
-    ) -> AbstractContextManager[_Slice]:
+    ) -> AbstractContextManager[BlobStream]:
         return self._open(descriptor, start, stop)
 
     @contextmanager
-    def _open(self, descriptor: Descriptor, start: int, stop: int | None) -> Iterator[_Slice]:
+    def _open(self, descriptor: Descriptor, start: int, stop: int | None) -> Iterator[BlobStream]:
         data = self._blobs.get(descriptor.digest)
         if data is None:
             raise NotFoundError(f"{self.name} has no blob {descriptor.digest}")
