@@ -15,12 +15,13 @@ from pathlib import Path
 
 from ocimodel.errors import IntegrityError, NotFoundError, Reason
 from ocimodel.model.artifact import FileEntry, ModelArtifact
+from ocimodel.model.chunkindex import ChunkIndex, LayerIndex
 from ocimodel.model.scan import Identity, ModelFile
 from ocimodel.model.tarball import archive_size, open_archive
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
 from ocimodel.stores.protocol import Source
-from ocimodel.transfer.hashing import hash_files
+from ocimodel.transfer.hashing import check_chunks, hash_files
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.selection import Selection
 from ocimodel.transfer.staging import listing
@@ -35,11 +36,13 @@ MAX_NAMED = 100
 class Expected:
     """What a directory should hold.
 
-    ``files`` are layers of their own. ``archives`` have each the claimed SHA-256 of their files by name.
+    ``files`` are layers of their own. ``archives`` have each the claimed SHA-256 of their files by name. The
+    chunks of ``index`` may stand for the SHA-256 of a layer; the signature covers both.
     """
 
     files: Mapping[str, Descriptor]
     archives: Mapping[Digest, Mapping[str, str]]
+    index: ChunkIndex | None = None
 
     @property
     def names(self) -> set[str]:
@@ -47,7 +50,10 @@ class Expected:
 
 
 def expected_files(
-    artifact: ModelArtifact, selection: Selection, members: Mapping[str, Mapping[str, str]]
+    artifact: ModelArtifact,
+    selection: Selection,
+    members: Mapping[str, Mapping[str, str]],
+    index: ChunkIndex | None,
 ) -> Expected:
     """What the files of ``artifact`` should be.
 
@@ -75,6 +81,7 @@ def expected_files(
             for entry in archives
             if (chosen := _selected(entry, members, selection))
         },
+        index=index,
     )
 
 
@@ -83,8 +90,11 @@ def _selected(entry: FileEntry, members: Mapping[str, Mapping[str, str]], select
     return {name: digest for name, digest in found.items() if selection.wants(name)}
 
 
-def check_directory(directory: Path, expected: Expected, meter: Meter) -> list[Check]:
+def check_directory(directory: Path, expected: Expected, meter: Meter, *, full: bool) -> list[Check]:
     """Hold ``directory`` against what it should be.
+
+    Args:
+        full: compute the SHA-256 of every file, and hold the index against the files as well.
 
     Raises:
         IntegrityError: its ``reasons`` name each file that is extra, missing, changed or not a file.
@@ -103,8 +113,11 @@ def check_directory(directory: Path, expected: Expected, meter: Meter) -> list[C
             problems.append(_problem("changed-file", name, f"has {size} bytes instead of {wanted.size}"))
         else:
             sizes[name] = size
-    digests = hash_files(directory, sizes, meter, title="verifying")
-    for name in sizes:
+    chunked = _chunked(expected, sizes)
+    problems += _bad_chunks(directory, expected, chunked, meter)
+    whole = {name: size for name, size in sizes.items() if full or name not in chunked}
+    digests = hash_files(directory, whole, meter, title="verifying")
+    for name in whole:
         wanted = expected.files.get(name)
         if wanted is not None and digests[name] != wanted.digest:
             problems.append(_problem("changed-file", name, f"has {digests[name]} instead of {wanted.digest}"))
@@ -112,10 +125,54 @@ def check_directory(directory: Path, expected: Expected, meter: Meter) -> list[C
         problems += _check_archive(directory, digest, members, digests)
     if problems:
         raise _refusal(directory, problems)
-    return [
-        Check("files", "pass", f"{len(names)} files, {sum(sizes.values())} bytes, each by its SHA-256"),
-        Check("set", "pass", "nothing missing, nothing extra"),
-    ]
+    return [*_passed(sizes, whole, chunked, expected), Check("set", "pass", "nothing missing, nothing extra")]
+
+
+def _chunked(expected: Expected, sizes: Mapping[str, int]) -> dict[str, LayerIndex]:
+    """The files whose chunks can speak for them."""
+    if expected.index is None:
+        return {}
+    layers = expected.index.layers
+    return {
+        name: layers[expected.files[name].digest]
+        for name in sizes
+        if name in expected.files and expected.files[name].digest in layers
+    }
+
+
+def _bad_chunks(
+    directory: Path, expected: Expected, chunked: Mapping[str, LayerIndex], meter: Meter
+) -> list[Reason]:
+    if expected.index is None or not chunked:
+        return []
+    problems: list[Reason] = []
+    for name, chunks in sorted(check_chunks(directory, chunked, expected.index.algorithm, meter).items()):
+        first = chunks[0]
+        tensors = chunked[name].tensors_at(first.start, first.stop)
+        where = f" (tensor {', '.join(tensors[:3])})" if tensors else ""
+        more = f", and {len(chunks) - 1} more places" if len(chunks) > 1 else ""
+        problems.append(
+            _problem("changed-file", name, f"was changed in bytes {first.start} to {first.stop}{where}{more}")
+        )
+    return problems
+
+
+def _passed(
+    sizes: Mapping[str, int],
+    whole: Mapping[str, int],
+    chunked: Mapping[str, LayerIndex],
+    expected: Expected,
+) -> list[Check]:
+    checks: list[Check] = []
+    if chunked and expected.index is not None:
+        total = sum(sizes[name] for name in chunked)
+        count = sum(len(layer.chunks) for layer in chunked.values())
+        how = f"{len(chunked)} files, {total} bytes, by {count} chunks ({expected.index.algorithm})"
+        checks.append(Check("chunks", "pass", how))
+    if whole:
+        how = f"{len(whole)} files, {sum(whole.values())} bytes, each by its SHA-256"
+        checks.append(Check("files", "pass", how))
+    return checks
 
 
 def _check_archive(

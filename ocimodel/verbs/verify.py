@@ -17,6 +17,7 @@ from pathlib import Path
 from ocimodel.errors import FormatError, NotFoundError, UsageError
 from ocimodel.model import group
 from ocimodel.model.artifact import ModelArtifact
+from ocimodel.model.chunkindex import ChunkIndex
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Checked, Digest
 from ocimodel.oci.manifest import Manifest
@@ -32,6 +33,7 @@ from ocimodel.trust.policy import TrustPolicy
 from ocimodel.verbs.blobs import check_blob
 from ocimodel.verbs.directory import Expected, check_directory, expected_files
 from ocimodel.verbs.evidence import again, gather
+from ocimodel.verbs.indexing import fetch_index
 from ocimodel.verbs.judging import Check, Verification, signature_checks
 
 _NO_CONTEXT: Mapping[str, str] = {}
@@ -83,14 +85,14 @@ def verify_directory(
     reference: Reference | None = None,
     name: str | None = None,
     context: Mapping[str, str] = _NO_CONTEXT,
-    full: bool = False,  # noqa: ARG001 - there is no quicker check yet
+    full: bool = False,
     now: datetime | None = None,
     meter: Meter | None = None,
 ) -> Verification:
     """Judge a directory: by its receipt, or by what ``reference`` names.
 
     Args:
-        full: hold every file against the SHA-256 of its layer (without a chunk index that is always done).
+        full: hold every file against the SHA-256 of its layer, also where the chunk index can speak for it.
 
     Raises:
         NotFoundError: there is no receipt, and no reference was given.
@@ -107,7 +109,8 @@ def verify_directory(
         verdict = policy.evaluate(again(subject, name or found.name, receipt.referrers), now, context)
         verdict.raise_if_refused()
         artifact = ModelArtifact.of(Manifest.from_bytes(receipt.manifest, receipt.media_type))
-        expected = expected_files(artifact, Selection(receipt.include, receipt.exclude), receipt.members)
+        index = ChunkIndex.named_by(artifact.manifest, receipt.index)
+        expected = expected_files(artifact, Selection(receipt.include, receipt.exclude), receipt.members, index)
     else:
         found = reference
         with open_store(reference, access) as store:
@@ -118,7 +121,7 @@ def verify_directory(
             artifact = ModelArtifact.of(Manifest.from_bytes(raw, subject.media_type))
             expected = _expected_from(store, artifact, directory)
     checks = [Check("manifest", "pass", f"{subject.digest}, {subject.size} bytes"), *signature_checks(verdict)]
-    checks += check_directory(directory, expected, meter)
+    checks += check_directory(directory, expected, meter, full=full)
     return Verification(
         reference=str(found.at(subject.digest)),
         digest=subject.digest,
@@ -134,10 +137,13 @@ def _expected_from(store: Store, artifact: ModelArtifact, directory: Path) -> Ex
         receipt = receipts.read(state_dir(), directory)
         if receipt.digest == artifact.digest:
             selection = Selection(receipt.include, receipt.exclude)
+    index = ChunkIndex.named_by(artifact.manifest, fetch_index(store, artifact.manifest))
     files: dict[str, Descriptor] = {}
     for entry in artifact.files:
         files |= {entry.path: entry.descriptor} if entry.is_raw else _members(store, entry.descriptor)
-    return Expected(files={name: what for name, what in files.items() if selection.wants(name)}, archives={})
+    return Expected(
+        files={name: what for name, what in files.items() if selection.wants(name)}, archives={}, index=index
+    )
 
 
 def _members(store: Store, archive: Descriptor) -> dict[str, Descriptor]:
