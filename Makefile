@@ -24,9 +24,8 @@ peers: ## registries and tools of other projects, into .peers
 	@.ci/peers
 
 lint: $(VENV)/.dev ## ruff, its formatter, mypy
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	@failed=0; for gate in "ruff check ." "ruff format --check ." mypy; do \
+		echo "$$gate"; $(BIN)/$$gate || failed=1; done; exit $$failed
 
 format: $(VENV)/.dev ## let ruff put things right
 	$(BIN)/ruff check --fix .
