@@ -48,7 +48,7 @@ def target_of(reference: Reference, store: Store) -> str:
     if reference.tag:
         return reference.tag
     if reference.is_layout:
-        tags = store.tags()
-        if len(tags) == 1 and DEFAULT_TAG not in tags:
-            return tags[0]
+        from ocimodel.stores.layout import default_tag
+
+        return default_tag(store)
     return DEFAULT_TAG
