@@ -147,7 +147,7 @@ def test_what_no_receipt_may_be(field: str, value: object, receipt: dict[str, An
 @pytest.mark.parametrize("text", ["2026-03-01T12:00:00Z", "2026-03-01T12:00:00.5Z"])
 def test_times_that_claims_may_hold(text: str) -> None:
     assert problems({media.CLAIM_EXPIRES: text}, "claims") == []
-    assert parse_time(text)
+    parse_time(text)
 
 
 @pytest.mark.parametrize(

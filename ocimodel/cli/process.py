@@ -50,6 +50,7 @@ def last_words(run: Running) -> Iterator[None]:
 def start(argv: Sequence[str]) -> NoReturn:
     """Run a command line in this process and end the process."""
     try:
+        _open_streams()
         _listen()
         from ocimodel.cli.app import run
 
@@ -71,6 +72,17 @@ def end(code: int) -> NoReturn:
     if _stops or threading.active_count() > 1:
         os._exit(_stops[0] if _stops else code)
     sys.exit(code)
+
+
+def _open_streams() -> None:
+    """Whoever started us with a stream closed wants nothing there, and no file of ours in its place."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
 
 
 def _listen() -> None:
