@@ -5,6 +5,9 @@ one), all others are what is printed, stdout and stderr as a terminal shows them
 order, in one shell and an empty directory. A page that names ``localhost:5000`` gets a real registry there.
 Digests, times and temporary paths may differ; nothing else may. Blocks marked ``sh`` are not run; their commands
 are checked against the program, as are those of the examples.
+
+With ``REWRITE_TRANSCRIPTS=1`` the sessions are run and written into the pages: read the difference before you
+commit it.
 """
 
 from __future__ import annotations
@@ -128,8 +131,28 @@ def test_transcripts_are_what_is_printed(page: Path, tmp_path: Path) -> None:
         host = REGISTRY
         if any(REGISTRY in command for command, _ in steps):
             host = stack.enter_context(docker_registry(tmp_path / "registry")).host
-        for command, expected, came in play(steps, work, environment, host):
-            assert settled(came) == settled(expected), f"$ {command}"
+        played = list(play(steps, work, environment, host))
+    if os.environ.get("REWRITE_TRANSCRIPTS"):
+        rewrite(page, played)
+        return
+    for command, expected, came in played:
+        assert settled(came) == settled(expected), f"$ {command}"
+
+
+def rewrite(page: Path, played: list[tuple[str, str, str]]) -> None:
+    """Put what came in the place of what was expected, where that is something else; digests shortened."""
+    steps = iter(played)
+
+    def block(found: re.Match[str]) -> str:
+        lines: list[str] = []
+        for _ in session(found[1]):
+            command, expected, came = next(steps)
+            lines += f"$ {command}".replace("\n", "\n> ").splitlines()
+            printed = expected if settled(came) == settled(expected) else came
+            lines += re.sub(r"(sha256:[0-9a-f]{12})[0-9a-f]{52}", r"\1…", printed.strip("\n")).splitlines()
+        return "\n".join(["```console", *lines, "```"])
+
+    page.write_text(re.sub(r"^```console\n(.*?)^```$", block, page.read_text(), flags=re.DOTALL | re.MULTILINE))
 
 
 # --- commands ------------------------------------------------------------------
