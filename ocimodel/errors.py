@@ -20,6 +20,7 @@
     │   └── StaleTrustError              21   lifecycle  the trust material is too old
     ├── StorageError                     74   availability  disk full, read-only, I/O error
     ├── UnavailableError                 75   availability  network, 5xx, 429; worth a retry
+    │   └── RejectedError                 1   availability  a request that the registry will never accept
     └── AuthenticationError              77   availability  401 or 403
 
 Exit codes are part of the contract with pipelines and never change meaning. An error prints as two lines:
@@ -229,6 +230,14 @@ class UnavailableError(OcimodelError):
     klass = "availability"
     reason = "registry"
     hint = "Run the same command again; what was transferred so far is kept."
+
+
+class RejectedError(UnavailableError):
+    """A registry does not accept a request (400, 405, 413 …): asking again would not help, so it is not 75."""
+
+    exit_code = 1
+    reason = "refused"
+    hint = "The registry does not accept this request; see what it says, and its documentation."
 
 
 class AuthenticationError(OcimodelError):

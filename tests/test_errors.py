@@ -28,6 +28,7 @@ CODES = {
     "StaleTrustError": (21, "lifecycle"),
     "StorageError": (74, "availability"),
     "UnavailableError": (75, "availability"),
+    "RejectedError": (1, "availability"),
     "AuthenticationError": (77, "availability"),
 }
 TREE = [

@@ -21,6 +21,7 @@ from ocimodel.errors import (
     FormatError,
     NotFoundError,
     OcimodelError,
+    RejectedError,
     UnavailableError,
 )
 from ocimodel.stores.http.origins import Origin, printable, redacted
@@ -146,9 +147,7 @@ class Answer:
             return NotFoundError(message, hint=hint)
         if self.status in RETRYABLE or self.status >= 500:
             return UnavailableError(message, hint=hint)
-        return UnavailableError(
-            message, hint=hint or "The registry does not accept this request.", reason="refused"
-        )
+        return RejectedError(message, hint=hint)
 
     def _said(self) -> str:
         """``CODE: message`` of the first error (distribution-spec v1.1, "Error Codes"), or ''."""
