@@ -79,7 +79,14 @@ def write_safetensors(path: Path, tensors: Tensors) -> None:
 
 
 def write_gguf(
-    path: Path, *, hidden: int = 64, tokens: int = 128, seed: object = 0, big_endian: bool = False
+    path: Path,
+    *,
+    hidden: int = 64,
+    tokens: int = 128,
+    seed: object = 0,
+    big_endian: bool = False,
+    name: str = "Tiny Llama for tests",
+    file_type: str = "MOSTLY_Q8_0",
 ) -> None:
     """A model with a vocabulary, a plain tensor and a quantised one."""
     import gguf
@@ -87,10 +94,10 @@ def write_gguf(
 
     order = gguf.GGUFEndian.BIG if big_endian else gguf.GGUFEndian.LITTLE
     writer = gguf.GGUFWriter(str(path), "llama", endianess=order)
-    writer.add_name("Tiny Llama for tests")
+    writer.add_name(name)
     writer.add_license("apache-2.0")
     writer.add_context_length(2048)
-    writer.add_file_type(gguf.LlamaFileType.MOSTLY_Q8_0)
+    writer.add_file_type(gguf.LlamaFileType[file_type])
     writer.add_tokenizer_model("gpt2")
     writer.add_token_list([f"▁token{number}" for number in range(tokens)])
     writer.add_token_types([1] * tokens)

@@ -77,6 +77,7 @@ def test_where_files_say_nothing_neither_do_we(tmp_path: Path) -> None:
         "[" * 100_000,
         '{"model_type": 1, "architectures": {}, "quantization_config": [], "torch_dtype": []}',
         '{"model_type": "/home/user/model", "architectures": ["../x"]}',
+        '{"model_type": "home/user/model"}',
         '{"model_type": "a\\nb", "architectures": [null]}',
         '{"model_type": "\\ud800"}',
     ],
@@ -145,6 +146,13 @@ def test_several_quantisations_side_by_side(tmp_path: Path) -> None:
 )
 def test_formats_by_name(name: str, format_: str) -> None:
     assert weight_format(name) == format_
+
+
+def test_what_several_files_do_not_agree_on_is_left_out(tmp_path: Path) -> None:
+    write_gguf(tmp_path / "a.gguf")
+    write_gguf(tmp_path / "b.gguf", name="Another", file_type="MOSTLY_Q4_K_M")
+    found = facts(tmp_path)
+    assert (found.name, found.quantization, found.architecture) == ("", "", "llama")
 
 
 # --- counting --------------------------------------------------------------

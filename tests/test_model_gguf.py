@@ -191,6 +191,10 @@ BAD = {
         pack([pair("a", 9, array(8, 100, struct.pack("<Q", 2**62)))]),
         "beyond",
     ),
+    "last string longer than the file": (
+        pack([pair("a", 9, array(8, 65, bytes(64 * 8) + struct.pack("<Q", 2**62)))]),
+        "beyond",
+    ),
     "array of 2^63 arrays": (pack([pair("a", 9, array(9, 2**63, b""))]), "more than 4000000"),
     "array of unknown type": (pack([pair("a", 9, array(13, 1, b"x"))]), "unknown type"),
     "array in array in array…": (pack([pair("a", 9, array(9, 1, b"") * 10_000)]), "nested too deeply"),

@@ -1,3 +1,4 @@
+import gc
 import hashlib
 import os
 import time
@@ -126,6 +127,26 @@ def test_a_disk_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(os, "open", fail)
     with pytest.raises(StorageError, match="cannot read f"):
         open_file(file)
+
+
+def test_nothing_is_closed_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = one(tmp_path)
+    append(tmp_path / "f")
+    closed: list[int] = []
+    real = os.close
+
+    def close(descriptor: int) -> None:
+        closed.append(descriptor)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "close", close)
+    with pytest.raises(IntegrityError):
+        open_file(file)
+    (tmp_path / "f").unlink()
+    with pytest.raises(IntegrityError):
+        open_file(file)
+    gc.collect()
+    assert len(closed) == 1
 
 
 def test_nothing_stays_open(tmp_path: Path) -> None:

@@ -109,7 +109,7 @@ BAD = {
         "stands twice",
     ),
     "shape of a string": (pack({"t": {**entry(), "shape": "4"}}, b"1234"), "shape"),
-    "shape of a truth": (pack({"t": {**entry(), "shape": [True]}}, b"1234"), "shape"),
+    "shape of a truth": (pack({"t": {**entry(offsets=(0, 1)), "shape": [True]}}, b"1"), "shape is malformed"),
     "negative shape": (pack({"t": entry("U8", (-4,))}, b"1234"), "shape"),
     "fractional shape": (pack(b'{"t":{"dtype":"U8","shape":[4.0],"data_offsets":[0,4]}}', b"1234"), "malformed"),
     "leading zero": (pack(b'{"t":{"dtype":"U8","shape":[04],"data_offsets":[0,4]}}', b"1234"), "malformed"),

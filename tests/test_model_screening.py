@@ -58,7 +58,7 @@ def test_a_download_that_broke_off(tmp_path: Path) -> None:
         screen(scan(tmp_path))
 
 
-@pytest.mark.parametrize("content", [b"", b"anything", POINTER[:30]])
+@pytest.mark.parametrize("content", [b"", b"anything", POINTER[:30], POINTER + bytes(1000)])
 def test_other_names_may_hold_anything(tmp_path: Path, content: bytes) -> None:
     look(tmp_path, "model.bin", content)
 

@@ -76,7 +76,8 @@ class LayerIndex:
         from bisect import bisect_right
 
         first = max(0, bisect_right(self.chunks, start, key=lambda chunk: chunk.start) - 1)
-        for chunk in self.chunks[first:]:
+        for position in range(first, len(self.chunks)):
+            chunk = self.chunks[position]
             if chunk.start >= stop:
                 return
             if chunk.stop > start:
@@ -118,7 +119,11 @@ class ChunkIndex:
         if raw is None or named is None:
             return None
         Digest.parse(named).check(raw, "chunk index")
-        return cls.from_bytes(raw, {layer.digest: layer.size for layer in manifest.layers})
+        sizes: dict[Digest, int] = {}
+        for position, layer in enumerate(manifest.layers):
+            if sizes.setdefault(layer.digest, layer.size) != layer.size:
+                raise FormatError("has the digest of another layer and another size", path=f"layers[{position}]")
+        return cls.from_bytes(raw, sizes)
 
     @classmethod
     def from_bytes(cls, raw: bytes, sizes: Mapping[Digest, int]) -> Self:

@@ -31,6 +31,7 @@ class FileReader(io.RawIOBase):
         super().__init__()
         self._file = file
         self._left = file.size
+        self._descriptor = -1
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             self._descriptor = os.open(file.location, flags)
@@ -44,7 +45,7 @@ class FileReader(io.RawIOBase):
         try:
             self.check()
         except OcimodelError:
-            os.close(self._descriptor)
+            self.close()
             raise
 
     def readable(self) -> bool:
@@ -79,8 +80,10 @@ class FileReader(io.RawIOBase):
             raise _failed(self._file, error) from None
 
     def close(self) -> None:
-        if not self.closed:
-            os.close(self._descriptor)
+        # Once only: the number may be somebody else's file by now.
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
         super().close()
 
     def _account(self, count: int, wanted: int) -> None:
