@@ -53,7 +53,11 @@ STORY: tuple[Step | FlipByte, ...] = (
     Step("what a serving node does: verify first, then fetch", "pull oci:models:1.0 -o served --key signing.pub"),
     Step("later, without any registry: is it still what was signed?", "verify served --key signing.pub"),
     FlipByte("somebody changes one byte of the weights in the store"),
-    Step("the signature still holds, the bytes do not", "pull oci:models:1.0 -o again --key signing.pub", 14),
+    Step(
+        "the signature still holds, the bytes do not; --no-cache, or the good ones would come from served",
+        "pull oci:models:1.0 -o again --key signing.pub --no-cache",
+        14,
+    ),
 )
 
 

@@ -145,6 +145,9 @@ Base = Annotated[
     list[Path] | None,
     option("--base", metavar="DIR", help="Use what this directory, pulled earlier, has already (repeatable)."),
 ]
+NoCache = Annotated[
+    bool, option("--no-cache", help="Use nothing that earlier pulls left here, and remember nothing of this one.")
+]
 MaxRate = Annotated[
     str | None,
     option("--max-rate", metavar="50MiB", help="Bytes a second, at most (B, KB, MB, GB, KiB, MiB, GiB)."),
