@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ocimodel.cli.console import Console
@@ -26,8 +27,9 @@ LINE_EVERY = 10.0
 class _Counting(Meter):
     """Counts, and keeps one phase at a time."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._console = console
+        self._clock = clock
         self._lock = threading.RLock()
         self._title = ""
         self._total = 0
@@ -37,13 +39,13 @@ class _Counting(Meter):
     def begin(self, title: str, total: int) -> None:
         with self._lock:
             self._title, self._total, self._done = title, total, 0
-            self._began = time.monotonic()
+            self._began = self._clock()
             self._started()
 
     def advance(self, count: int) -> None:
         with self._lock:
             self._done += count
-            self._moved(time.monotonic())
+            self._moved(self._clock())
 
     def end(self) -> None:
         with self._lock:
@@ -74,7 +76,7 @@ class Lines(_Counting):
 
     def _ended(self) -> None:
         if self._last > self._began:
-            self._say(time.monotonic())
+            self._say(self._clock())
             self._last = self._began
 
     def _say(self, now: float) -> None:

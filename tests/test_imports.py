@@ -1,0 +1,101 @@
+"""What a command imports: start-up is part of the experience, and kept honest here and not by a stopwatch."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+
+from tests.commands import World, make_world
+
+ROOT = Path(__file__).resolve().parents[1]
+NETWORK = {"requests", "urllib3", "http.client", "oras", "docker"}
+HEAVY = {"jsonschema", "rich", "pathspec", "numpy", "safetensors"}
+
+_SCRIPT = """
+import sys
+sys.argv[0] = "ocimodel"
+from ocimodel.cli import main
+code = None
+try:
+    main()
+except SystemExit as end:
+    code = end.code
+sys.stdout.flush()
+sys.stderr.write("\\n".join(["", "MODULES", str(code), *sys.modules]))
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return make_world(tmp_path)
+
+
+def imported(*argv: str | Path) -> set[str]:
+    """The modules that a command line leaves behind in a process of its own."""
+    ran = subprocess.run(
+        [sys.executable, "-c", _SCRIPT, *(str(word) for word in argv)],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=dict(os.environ),
+        timeout=60,
+    )
+    _, _, report = ran.stderr.partition("\nMODULES\n")
+    code, *modules = report.split("\n")
+    assert code == "0", ran.stderr[-2000:]
+    return set(modules)
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["push", "--help"], ["key", "--help"]], ids=" ".join)
+def test_help_imports_neither_network_nor_cryptography(argv: list[str]) -> None:
+    modules = imported(*argv)
+    assert modules & (NETWORK | HEAVY | {"cryptography", "blake3"}) == set()
+    ours = {name for name in modules if name.startswith("ocimodel.")}
+    assert not {name for name in ours if name.split(".")[1] in ("verbs", "stores", "keys", "transfer", "trust")}
+
+
+def test_version_imports_next_to_nothing() -> None:
+    modules = imported("--version")
+    assert modules & (NETWORK | HEAVY | {"cryptography", "typer", "dataclasses", "json"}) == set()
+    assert {name for name in modules if name.startswith("ocimodel")} == {"ocimodel", "ocimodel.cli"}
+
+
+def test_verify_imports_no_http_for_a_layout(world: World) -> None:
+    modules = imported("verify", world.ref, "--key", world.pub)
+    assert modules & (NETWORK | HEAVY) == set()
+    assert "cryptography" in modules
+
+
+def test_verify_of_a_directory_imports_no_http(world: World) -> None:
+    from tests.commands import run
+
+    assert run("pull", world.ref, "-o", world.root / "d", "--key", world.pub).code == 0
+    assert imported("verify", world.root / "d", "--key", world.pub) & (NETWORK | HEAVY) == set()
+
+
+def test_verify_at_a_registry_imports_neither_requests_nor_jsonschema(world: World) -> None:
+    from tests.commands import run
+    from tests.hostile import HostileRegistry
+
+    with HostileRegistry() as registry:
+        ref = f"{registry.host}/ml/tiny:v1"
+        assert run("push", world.model, ref, "--key", world.key).code == 0
+        modules = imported("verify", ref, "--key", world.pub)
+    assert modules & (HEAVY | {"requests", "oras", "docker"}) == set()
+
+
+def test_a_short_transfer_draws_no_bar(world: World) -> None:
+    assert "rich" not in imported("pull", world.ref, "-o", world.root / "d", "--key", world.pub)
+
+
+# From 0.29 on typer converts every value with pydantic, which doubles the time that a verification takes.
+@pytest.mark.skipif(
+    tuple(int(part) for part in version("typer").split(".")[:2]) >= (0, 29), reason="this typer needs pydantic"
+)
+def test_reading_the_command_line_imports_no_pydantic(world: World) -> None:
+    assert "pydantic" not in imported("verify", world.ref, "--key", world.pub)
