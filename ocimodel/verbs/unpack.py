@@ -106,7 +106,7 @@ def unpack(
         result.sizes = {entry.path: entry.descriptor.size for entry in raw}
         jobs = [_job(area, entry, selection, result, index) for entry in wanted]
         tally = fetch_all(store, jobs, meter, max_rate=max_rate, bases=bases)
-        check_distinct(result.sizes)
+        _check_names(artifact, result)
         if not result.sizes:
             raise NotFoundError("no file of the artifact is selected", hint="See --include and --exclude.")
         if archives:
@@ -123,6 +123,12 @@ def unpack(
         roles: dict[str, str] = {entry.path: entry.role for entry in artifact.files}
         staging.publish(area, sorted(result.sizes, key=lambda name: _rank(roles.get(name, "doc"), name)))
     return result
+
+
+def _check_names(artifact: ModelArtifact, result: Unpacked) -> None:
+    """A file comes from one place: names in archives, which no manifest lists, are no other layer's either."""
+    members = [name for files in result.members.values() for name in files]
+    check_distinct([*(entry.path for entry in artifact.files if entry.is_raw), *members])
 
 
 def _rank(role: str, name: str) -> tuple[int, str]:

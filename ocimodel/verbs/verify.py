@@ -21,6 +21,7 @@ from ocimodel.model.chunkindex import ChunkIndex
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Checked, Digest
 from ocimodel.oci.manifest import Manifest
+from ocimodel.oci.paths import check_distinct
 from ocimodel.oci.reference import Reference
 from ocimodel.stores.opening import Access, open_store, target_of
 from ocimodel.stores.protocol import BLOCK, Progress, Store, blocks
@@ -138,12 +139,11 @@ def _expected_from(store: Store, artifact: ModelArtifact, directory: Path) -> Ex
         if receipt.digest == artifact.digest:
             selection = Selection(receipt.include, receipt.exclude)
     index = ChunkIndex.named_by(artifact.manifest, fetch_index(store, artifact.manifest))
-    files: dict[str, Descriptor] = {}
+    files: list[tuple[str, Descriptor]] = []
     for entry in artifact.files:
-        files |= {entry.path: entry.descriptor} if entry.is_raw else _members(store, entry.descriptor)
-    return Expected(
-        files={name: what for name, what in files.items() if selection.wants(name)}, archives={}, index=index
-    )
+        files += [(entry.path, entry.descriptor)] if entry.is_raw else _members(store, entry.descriptor).items()
+    check_distinct(name for name, _ in files)
+    return Expected(files={name: what for name, what in files if selection.wants(name)}, archives={}, index=index)
 
 
 def _members(store: Store, archive: Descriptor) -> dict[str, Descriptor]:
