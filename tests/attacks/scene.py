@@ -17,6 +17,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ocimodel.attest.bundle import public_key_bundle
+from ocimodel.attest.envelope import Envelope, pae
+from ocimodel.attest.referrer import attach
 from ocimodel.errors import OcimodelError
 from ocimodel.keys.signer import LocalSigner, Signer
 from ocimodel.oci import media
@@ -30,7 +33,7 @@ from ocimodel.verbs.pull import pull
 from ocimodel.verbs.push import push
 from ocimodel.verbs.verify import verify_artifact
 from tests.commands import Ran, run
-from tests.hostile import HostileRegistry, Repository
+from tests.hostile import Document, HostileRegistry, Repository
 from tests.signers import ALICE, attachment
 
 NAME = "models/tiny"
@@ -107,7 +110,7 @@ class Scene:
 
     def put(self, raw: bytes, signer: Signer | None = ALICE, media_type: str = media.OCI_MANIFEST) -> Digest:
         """Tag v1 is now these very bytes, signed."""
-        self.repository.manifests[str(Digest.of(raw))] = _document(raw, media_type)
+        self.repository.manifests[str(Digest.of(raw))] = Document(raw, media_type)
         self.repository.tags["v1"] = str(Digest.of(raw))
         subject = Descriptor(media_type=media_type, digest=Digest.of(raw), size=len(raw))
         if signer is not None:
@@ -117,6 +120,20 @@ class Scene:
     def attach(self, signer: Signer, subject: Descriptor, **how: Any) -> Digest:
         """Attach a signature, with whatever `tests.signers.attachment` can make wrong with it."""
         made = attachment(signer, about=how.pop("about", subject), to=subject, **how)
+        self.repository.add_blob(made.bundle)
+        self.repository.add_blob(media.EMPTY_JSON)
+        self.repository.add_manifest(made.manifest)
+        return made.descriptor.digest
+
+    def attach_unchecked(self, signer: Signer, statement: bytes) -> Digest:
+        """Attach a statement that our own code would not sign."""
+        envelope = Envelope(payload=statement, signature=signer.sign(pae(media.INTOTO_PAYLOAD, statement)))
+        bundle = public_key_bundle(envelope, signer.public.hint)
+        return self.attach_bundle(bundle, keyid=signer.public.keyid)
+
+    def attach_bundle(self, bundle: bytes, *, keyid: str) -> Digest:
+        """Attach these very bytes as a signature of the model."""
+        made = attach(bundle, self.subject(), predicate_type=media.COSIGN_SIGN, keyid=keyid)
         self.repository.add_blob(made.bundle)
         self.repository.add_blob(media.EMPTY_JSON)
         self.repository.add_manifest(made.manifest)
@@ -141,8 +158,11 @@ class Scene:
         return {layer["annotations"][media.FILEPATH]: layer["digest"] for layer in self.manifest()["layers"]}
 
     def signature(self) -> str:
-        """The manifest of the one referrer."""
-        (digest,) = self.repository.referrers[str(self.subject().digest)]
+        """The manifest of the one signature."""
+        listed = self.repository.referrers[str(self.subject().digest)]
+        (digest,) = (
+            digest for digest in listed if self.manifest(digest).get("artifactType") == media.SIGSTORE_BUNDLE
+        )
         return digest
 
     def bundle(self) -> str:
@@ -193,9 +213,3 @@ class Scene:
         return sum(
             request.target in wanted and request.method == "GET" for request in self.registry.seen(route="blob")
         )
-
-
-def _document(raw: bytes, media_type: str) -> Any:
-    from tests.hostile import Document
-
-    return Document(raw, media_type)
