@@ -22,7 +22,7 @@ class ChunkCheck:
         self._hasher = new()
 
     def update(self, block: memoryview) -> Iterator[tuple[Chunk, bool]]:
-        """The next bytes. Yields each chunk that ends in them; to be consumed whole, or followed by `restart`."""
+        """The next bytes. Yields each chunk that ends in them; to be consumed whole."""
         while block:
             chunk = self._chunks[self._position]
             piece = block[: chunk.stop - self._at]
@@ -34,9 +34,3 @@ class ChunkCheck:
                 self._position += 1
                 self._hasher = self._new()
                 yield chunk, good
-
-    def restart(self, chunk: Chunk) -> None:
-        """The bytes of ``chunk`` come again."""
-        self._position = bisect_right(self._chunks, chunk.start, key=lambda other: other.start) - 1
-        self._at = chunk.start
-        self._hasher = self._new()

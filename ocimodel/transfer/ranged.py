@@ -76,6 +76,8 @@ class Transfer:
         self._journal = Journal.open(job.part, job.descriptor.size)
         self._fd = os.open(job.part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         os.ftruncate(self._fd, job.descriptor.size)
+        self._unchecked = self._journal.covered() > 0
+        """Whether there are bytes here whose chunks nobody has checked: those of an earlier run, or of a base."""
         progress(self._journal.covered())
 
     def segments(self, connections: int, bases: Bases) -> list[Segment]:
@@ -117,7 +119,7 @@ class Transfer:
                     yield chunk
 
     def fetch(self, segment: Segment, buffer: memoryview) -> list[Segment]:
-        """Fetch one segment; what could not be had from a local file is returned, to be fetched.
+        """Fetch one segment; what has to be fetched (again) is returned: missed in a local file, or a bad chunk.
 
         Raises:
             UnavailableError: several streams broke without a new byte.
@@ -128,6 +130,7 @@ class Transfer:
                 return []
             return [Segment(self, segment.start, segment.stop)]
         check = self._check(segment.start)
+        bad: list[Chunk] = []
         at, failures = segment.start, 0
         while at < segment.stop and not self._whole.is_set():
             before = at
@@ -135,20 +138,20 @@ class Transfer:
             try:
                 with self._store.open_blob(self.job.descriptor, at, segment.stop) as stream:
                     if stream.start < at:
-                        self._fetch_whole(stream, buffer)
-                        return []
+                        break
                     for block in self._blocks(stream, segment.stop - at, buffer):
-                        at = self._put(block, at, check)
+                        bad += self._put(block, at, check)
+                        at += len(block)
                         if self._whole.is_set():
                             return []
-                        if check is not None and at <= before:  # the chunk was bad: once more
-                            before = -1
-                            break
             except UnavailableError as error:
                 failure = error
             failures = failures + 1 if at == before else 0
             if failures >= RESUMES:
                 raise failure or UnavailableError(f"{self.job.name}: the store ends the stream at byte {at}")
+        else:
+            return [Segment(self, chunk.start, chunk.stop) for chunk in bad]
+        self._fetch_whole(buffer)
         return []
 
     def _check(self, start: int) -> ChunkCheck | None:
@@ -168,19 +171,20 @@ class Transfer:
         finally:
             watch.done()
 
-    def _put(self, block: memoryview, at: int, check: ChunkCheck | None) -> int:
-        """Write ``block`` at ``at``; returns where to go on, which is a chunk's start again where it was bad."""
+    def _put(self, block: memoryview, at: int, check: ChunkCheck | None) -> list[Chunk]:
+        """Write ``block`` at ``at``; returns the chunks that ended in it and were bad for the first time."""
         self._write(block, at)
         if check is None:
             self._progress(self._journal.wrote(at, at + len(block)))
-            return at + len(block)
+            return []
+        bad: list[Chunk] = []
         for chunk, good in check.update(block):
-            if not good:
+            if good:
+                self._progress(self._journal.wrote(chunk.start, chunk.stop))
+            else:
                 self._bad(chunk)
-                check.restart(chunk)
-                return chunk.start
-            self._progress(self._journal.wrote(chunk.start, chunk.stop))
-        return at + len(block)
+                bad.append(chunk)
+        return bad
 
     def _bad(self, chunk: Chunk) -> None:
         with self._lock:
@@ -220,17 +224,30 @@ class Transfer:
         self._progress(self._journal.wrote(segment.start, segment.stop))
         return True
 
-    def _fetch_whole(self, stream: BlobStream, buffer: memoryview) -> None:
-        """The store ignores ranges: whoever learns it first takes the whole stream, the others leave."""
+    def _fetch_whole(self, buffer: memoryview) -> None:
+        """The store ignores ranges: whoever learns it first takes the whole stream, the others leave.
+
+        A stream that breaks is begun anew: nobody else is left to do it.
+        """
         with self._lock:
             if self._whole.is_set():
                 return
             self._whole.set()
-        size, at = self.job.descriptor.size, 0
-        for block in self._blocks(stream, size, buffer):
-            at = self._put(block, at, None)
-        if at < size:
-            raise UnavailableError(f"{self.job.name}: the stream ended after {at} of {size} bytes")
+        size = self.job.descriptor.size
+        at = most = failures = 0
+        while at < size:
+            at, failure = 0, None
+            try:
+                with self._store.open_blob(self.job.descriptor) as stream:
+                    for block in self._blocks(stream, size, buffer):
+                        self._put(block, at, None)
+                        at += len(block)
+            except UnavailableError as error:
+                failure = error
+            failures = failures + 1 if at <= most else 0
+            most = max(most, at)
+            if failures >= RESUMES:
+                raise failure or UnavailableError(f"{self.job.name}: the stream ended after {at} of {size} bytes")
 
     def follow(self) -> None:
         """Hash what lies before the frontier until all is there. Raises DigestMismatchError."""
@@ -248,6 +265,17 @@ class Transfer:
                     raise OSError(5, "the part is shorter than what was written to it", str(self.job.part))
                 checked.update(buffer[:count])
         checked.finish()
+        if self._unchecked or self._whole.is_set():
+            self._hold_against_index()
+
+    def _hold_against_index(self) -> None:
+        """The blob has its SHA-256; an index that says otherwise of a chunk contradicts it."""
+        for start, stop in self._bad_on_disk():
+            raise DigestMismatchError(
+                f"{self.job.name}, bytes {start} to {stop}",
+                expected="the chunk of the index",
+                actual="bytes that have the layer's SHA-256",
+            )
 
     def again(self) -> bool:
         """The blob as a whole is bad: forget what is to blame; False where that is nothing that can be fetched.
