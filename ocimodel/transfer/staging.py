@@ -8,7 +8,9 @@ Guarantees:
 * A directory with other content is left alone, unless what it holds is part of this very model (a run that was
   killed while publishing carries on) or ``force`` is given; force replaces files of the model and never deletes
   a file that no earlier pull put there.
-* What lies in the staging directory survives a kill; a later run for the same artifact finds it.
+* What lies in the staging directory survives a kill; a later run for the same artifact finds it. Only what is
+  named appears at the destination, whatever else an earlier run left.
+* A staging directory that another user made, or may write, is never used, and no link is taken for one.
 
 It does not fetch and does not check bytes: see `download`. Names come from a checked artifact.
 """
@@ -18,6 +20,8 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import stat
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -80,8 +84,8 @@ def staging(destination: Path, digest: Digest, *, timeout: float = 3600) -> Iter
             _unlock(lock)
     try:
         with storage_errors(f"cannot write to {destination}"):
-            area.root.mkdir(mode=0o700, exist_ok=True)
-            area.parts.mkdir(mode=0o700, exist_ok=True)
+            _make(area.root)
+            _make(area.parts)
         yield area
     finally:
         _unlock(lock)
@@ -96,6 +100,27 @@ def _area(destination: Path, digest: Digest) -> Staging:
     return Staging(destination=destination, root=parent / f"{STAGING_PREFIX}{label}", inside=exists)
 
 
+def _make(path: Path) -> None:
+    """A directory that nobody else can write: a new one, or what an earlier run of this user left."""
+    try:
+        path.mkdir(mode=0o700)
+        return
+    except FileExistsError:
+        found = os.lstat(path)
+    # What one of ours looks like on this file system, which may map owners and know no modes.
+    probe = tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=path.parent)
+    ours = os.lstat(probe)
+    os.rmdir(probe)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != ours.st_uid:
+        raise UsageError(
+            f"{path}, where files would gather, is somebody else's",
+            hint="Find out who put it there and remove it, or choose another -o DIR.",
+        )
+    if found.st_mode & 0o022 & ~ours.st_mode:
+        shutil.rmtree(path)
+        path.mkdir(mode=0o700)
+
+
 def _unlock(lock: BaseFileLock) -> None:
     with suppress(OSError):
         Path(lock.lock_file).unlink(missing_ok=True)
@@ -107,6 +132,7 @@ def publish(area: Staging, names: Sequence[str]) -> None:
     with storage_errors(f"cannot write to {area.destination}"):
         shutil.rmtree(area.parts, ignore_errors=True)
         if not area.inside:
+            _keep_only(area.root, names)
             os.chmod(area.root, 0o777 & ~_umask())
             try:
                 os.rename(area.root, area.destination)
@@ -122,6 +148,21 @@ def publish(area: Staging, names: Sequence[str]) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.replace(staged, target)
         shutil.rmtree(area.root)
+
+
+def _keep_only(root: Path, names: Sequence[str]) -> None:
+    """Remove what an earlier run, which may have wanted other files, left below ``root``."""
+    wanted = {str(root / name) for name in names}
+    for place, directories, files in os.walk(root, topdown=False):
+        for name in files:
+            if os.path.join(place, name) not in wanted:
+                os.unlink(os.path.join(place, name))
+        for name in directories:
+            path = os.path.join(place, name)
+            if os.path.islink(path):
+                os.unlink(path)
+            elif not os.listdir(path):
+                os.rmdir(path)
 
 
 def discard(area: Staging) -> None:

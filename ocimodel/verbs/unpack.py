@@ -174,12 +174,11 @@ def _extract(archive: Path, area: staging.Staging, selection: Selection) -> dict
     found: dict[str, tuple[int, str]] = {}
     with archive.open("rb") as file:
         for member in members(file):
-            target = area.path(member.path) if selection.wants(member.path) else None
+            target = area.path(member.path) if selection.wants(member.path) else Path(os.devnull)
             hasher = hashlib.sha256()
-            if target is not None:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.touch()
-            with open(target or os.devnull, "wb") as out:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+            with open(os.open(target, flags, 0o666), "wb") as out:
                 for block in member.blocks():
                     hasher.update(block)
                     out.write(block)
