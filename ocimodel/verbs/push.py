@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from ocimodel.errors import NotFoundError, OcimodelError, UsageError
+from ocimodel.errors import NotFoundError, OcimodelError, StorageError, UsageError
 from ocimodel.keys.signer import Signer
 from ocimodel.model.packing import prepare
 from ocimodel.model.provenance import provenance_bytes
@@ -99,8 +99,9 @@ def push(
         mark = _mark(place if cache.usable else None, reference)
         likely = wanted if mark and mark.exists() else _sizes_there(store, tags[0], wanted)
         try:
-            if mark:
-                write_atomically(mark, b"")
+            with suppress(StorageError):
+                if mark:
+                    write_atomically(mark, b"")
             sent = upload_all(store, uploads, meter or Meter(), cache=cache, likely=likely)
         finally:
             cache.close()
