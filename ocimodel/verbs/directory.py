@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,12 +37,14 @@ class Expected:
     """What a directory should hold.
 
     ``files`` are layers of their own. ``archives`` have each the claimed SHA-256 of their files by name. The
-    chunks of ``index`` may stand for the SHA-256 of a layer; the signature covers both.
+    chunks of ``index`` may stand for the SHA-256 of a layer; the signature covers both. ``left_out`` are files of
+    the artifact that were not selected, as far as is known; nothing but the receipt says so.
     """
 
     files: Mapping[str, Descriptor]
     archives: Mapping[Digest, Mapping[str, str]]
     index: ChunkIndex | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def names(self) -> set[str]:
@@ -67,7 +69,7 @@ def expected_files(
     for entry in archives:
         known = members.get(str(entry.descriptor.digest))
         wanted = [name for name in known or () if selection.wants(name)]
-        if known is None or not entry.is_ours or len(wanted) not in (0, len(known)):
+        if not known or not entry.is_ours or len(wanted) not in (0, len(known)):
             raise NotFoundError(
                 f"the files of {entry.path} cannot be checked without that archive",
                 hint="Name what the directory was pulled from: ocimodel verify DIR --ref HOST/REPOSITORY@DIGEST.",
@@ -82,7 +84,19 @@ def expected_files(
             if (chosen := _selected(entry, members, selection))
         },
         index=index,
+        left_out=left_out(
+            [
+                *(entry.path for entry in artifact.files if entry.is_raw),
+                *(name for entry in archives for name in members[str(entry.descriptor.digest)]),
+            ],
+            selection,
+        ),
     )
+
+
+def left_out(names: Iterable[str], selection: Selection) -> tuple[str, ...]:
+    """Those of ``names`` that were not asked for."""
+    return tuple(name for name in names if not selection.wants(name))
 
 
 def _selected(entry: FileEntry, members: Mapping[str, Mapping[str, str]], selection: Selection) -> dict[str, str]:
@@ -125,7 +139,12 @@ def check_directory(directory: Path, expected: Expected, meter: Meter, *, full: 
         problems += _check_archive(directory, digest, members, digests)
     if problems:
         raise _refusal(directory, problems)
-    return [*_passed(sizes, whole, chunked, expected), Check("set", "pass", "nothing missing, nothing extra")]
+    checks = [*_passed(sizes, whole, chunked, expected), Check("set", "pass", "nothing missing, nothing extra")]
+    if expected.left_out:
+        names_left = ", ".join(expected.left_out[:MAX_NAMED])
+        how = f"not pulled, so not looked for: {len(expected.left_out)} of the artifact's files ({names_left})"
+        checks.append(Check("selection", "skip", how))
+    return checks
 
 
 def _chunked(expected: Expected, sizes: Mapping[str, int]) -> dict[str, LayerIndex]:

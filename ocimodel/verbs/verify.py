@@ -32,7 +32,7 @@ from ocimodel.transfer.places import state_dir
 from ocimodel.transfer.selection import Selection
 from ocimodel.trust.policy import TrustPolicy
 from ocimodel.verbs.blobs import check_blob
-from ocimodel.verbs.directory import Expected, check_directory, expected_files
+from ocimodel.verbs.directory import Expected, check_directory, expected_files, left_out
 from ocimodel.verbs.evidence import again, gather
 from ocimodel.verbs.indexing import fetch_index
 from ocimodel.verbs.judging import Check, Verification, signature_checks
@@ -143,7 +143,12 @@ def _expected_from(store: Store, artifact: ModelArtifact, directory: Path) -> Ex
     for entry in artifact.files:
         files += [(entry.path, entry.descriptor)] if entry.is_raw else _members(store, entry.descriptor).items()
     check_distinct(name for name, _ in files)
-    return Expected(files={name: what for name, what in files if selection.wants(name)}, archives={}, index=index)
+    return Expected(
+        files={name: what for name, what in files if selection.wants(name)},
+        archives={},
+        index=index,
+        left_out=left_out((name for name, _ in files), selection),
+    )
 
 
 def _members(store: Store, archive: Descriptor) -> dict[str, Descriptor]:
