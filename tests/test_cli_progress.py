@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import threading
+import time
 
 import pytest
 
@@ -39,19 +40,34 @@ def test_the_meter_fits_the_stream() -> None:
     assert type(meter(Console(err=Terminal()), quiet=True)) is Meter
 
 
-def test_a_log_gets_a_line_every_ten_seconds(clock: Clock) -> None:
+def test_a_log_gets_a_line_now_and_then(clock: Clock) -> None:
     err = io.StringIO()
     lines = Lines(Console(err=err), clock)
     lines.begin("pulling", 400 * 2**20)
-    for _ in range(25):
-        clock.now += 1
-        lines.advance(10 * 2**20)
+    for moved in (100, 0, 150):
+        clock.now += 10
+        lines.advance(moved * 2**20)
+        lines.tell()
     lines.end()
     assert err.getvalue().splitlines() == [
         "pulling: 100.0 MiB of 400.0 MiB (25%), 10.0 MiB/s",
-        "pulling: 200.0 MiB of 400.0 MiB (50%), 10.0 MiB/s",
-        "pulling: 250.0 MiB of 400.0 MiB (62%), 10.0 MiB/s",
+        "pulling: 100.0 MiB of 400.0 MiB (25%), 5.0 MiB/s",
+        "pulling: 250.0 MiB of 400.0 MiB (62%), 8.3 MiB/s",
+        "pulling: 250.0 MiB of 400.0 MiB (62%), 8.3 MiB/s",
     ]
+
+
+def test_nobody_needs_to_ask_for_the_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ocimodel.cli.progress.LINE_EVERY", 0.02)
+    err = io.StringIO()
+    lines = Lines(Console(err=err))
+    lines.begin("pulling", 10)
+    deadline = time.monotonic() + 10
+    while "pulling: 0 B of 10 B (0%), 0 B/s\n" not in err.getvalue():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    lines.end()
+    lines.end()
 
 
 def test_what_is_over_soon_is_not_told(clock: Clock) -> None:

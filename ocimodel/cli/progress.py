@@ -62,22 +62,32 @@ class _Counting(Meter):
 
 
 class Lines(_Counting):
-    """A line every ten seconds, and one at the end of what took longer."""
+    """A line every ten seconds, also where nothing moves, and one at the end of what took longer."""
 
-    _last = 0.0
+    _told = False
+    _over: threading.Event | None = None
 
     def _started(self) -> None:
-        self._last = self._began
+        self._told = False
+        over = self._over = threading.Event()
+        threading.Thread(target=self._tell_now_and_then, args=(over,), daemon=True).start()
 
-    def _moved(self, now: float) -> None:
-        if now - self._last >= LINE_EVERY:
-            self._last = now
-            self._say(now)
+    def _tell_now_and_then(self, over: threading.Event) -> None:
+        while not over.wait(LINE_EVERY):
+            self.tell()
+
+    def tell(self) -> None:
+        """One line about how far it is."""
+        with self._lock:
+            self._told = True
+            self._say(self._clock())
 
     def _ended(self) -> None:
-        if self._last > self._began:
-            self._say(self._clock())
-            self._last = self._began
+        if self._over is not None:
+            self._over.set()
+            self._over = None
+            if self._told:
+                self._say(self._clock())
 
     def _say(self, now: float) -> None:
         seconds = max(now - self._began, 0.001)
