@@ -1,12 +1,12 @@
 """The documents tell the truth: transcripts are run, commands and options exist, links lead somewhere.
 
-In the documents, a block marked ``console`` is a session: lines that begin with ``$ `` are typed (``> `` continues
-one), all others are what is printed, stdout and stderr as a terminal shows them. The blocks of one page run in
-order, in one shell and an empty directory. A page that names ``localhost:5000`` gets a real registry there.
+In the documents, a block marked ``console`` is a transcript: lines that begin with ``$ `` are typed (``> ``
+continues one), all others are what is printed, stdout and stderr as a terminal shows them. The blocks of one page
+run in order, in one shell and an empty directory. A page that names ``localhost:5000`` gets a real registry there.
 Digests, times and temporary paths may differ; nothing else may. Blocks marked ``sh`` are not run; their commands
 are checked against the program, as are those of the examples.
 
-With ``REWRITE_TRANSCRIPTS=1`` the sessions are run and written into the pages: read the difference before you
+With ``REWRITE_TRANSCRIPTS=1`` they are run and written into the pages: read the difference before you
 commit it.
 """
 
@@ -54,7 +54,7 @@ def blocks(path: Path, kind: str) -> list[str]:
 # --- transcripts -------------------------------------------------------------
 
 
-def session(block: str) -> list[tuple[str, str]]:
+def transcript(block: str) -> list[tuple[str, str]]:
     """Pairs of what is typed and what is then printed."""
     steps: list[tuple[str, str]] = []
     for line in block.splitlines():
@@ -68,7 +68,7 @@ def session(block: str) -> list[tuple[str, str]]:
 
 
 class Settled:
-    """The texts of one session without what differs from run to run: digests become numbers, in their order."""
+    """The texts of one transcript without what differs from run to run: digests become numbers, in their order."""
 
     def __init__(self) -> None:
         self._numbers: dict[str, int] = {}
@@ -107,15 +107,15 @@ def play(
     came = done.stdout.split(mark)
     assert len(came) == len(steps) + 1, f"the shell ended early:\n{done.stdout}{done.stderr}"
     for (command, expected), output in zip(steps, came, strict=False):
-        yield command, expected, output.replace(host, REGISTRY).replace(str(place), "/work")
+        yield command, expected, output.replace(host, REGISTRY).replace(str(place), "/somewhere")
 
 
-WITH_SESSIONS = [page for page in PAGES if blocks(page, "console")]
+WITH_TRANSCRIPTS = [page for page in PAGES if blocks(page, "console")]
 
 
-@pytest.mark.parametrize("page", WITH_SESSIONS, ids=name)
+@pytest.mark.parametrize("page", WITH_TRANSCRIPTS, ids=name)
 def test_transcripts_are_what_is_printed(page: Path, tmp_path: Path) -> None:
-    steps = [step for block in blocks(page, "console") for step in session(block)]
+    steps = [step for block in blocks(page, "console") for step in transcript(block)]
     for tool in ("cosign", "oras"):
         if any(re.search(rf"\b{tool} ", command) for command, _ in steps):
             peer(tool)
@@ -153,7 +153,7 @@ def rewrite(page: Path, played: list[tuple[str, str, str]]) -> None:
 
     def block(found: re.Match[str]) -> str:
         lines: list[str] = []
-        for _ in session(found[1]):
+        for _ in transcript(found[1]):
             command, _, came = next(steps)
             lines += f"$ {command}".replace("\n", "\n> ").splitlines()
             lines += re.sub(r"((?:sha256|blake3):[0-9a-f]{12})[0-9a-f]{52}", r"\1…", came.strip("\n")).splitlines()
@@ -232,7 +232,7 @@ def written_calls(path: Path) -> Iterator[list[str]]:
         for block in blocks(path, "sh"):
             yield from calls(block)
         for block in blocks(path, "console"):
-            for command, _ in session(block):
+            for command, _ in transcript(block):
                 yield from calls(command)
     else:
         yield from calls(path.read_text().replace("ExecStart=", ""))
