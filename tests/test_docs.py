@@ -266,6 +266,12 @@ def test_examples_call_ocimodel(path: Path) -> None:
     assert list(written_calls(path)), "an example that calls nothing shows nothing"
 
 
+def test_what_is_not_here_yet_is_not_here() -> None:
+    section = (ROOT / "README.md").read_text().partition("## What is not here yet\n")[2].partition("\n## ")[0]
+    assert section
+    assert set(re.findall(r"`([a-z]+)`", section)) & set(program().commands) == set()
+
+
 # --- tables ----------------------------------------------------------------------
 
 
