@@ -431,6 +431,15 @@ def test_a_realm_that_redirects_does_not_pass_credentials_on() -> None:
         assert all(b"secret" not in seen.body for seen in other.seen)
 
 
+def test_a_realm_that_redirects_into_the_open_is_refused() -> None:
+    with HostileRegistry(auth=Bearer()) as registry:
+        registry.on_request = lambda request: (
+            Reply(307, {"Location": "http://10.0.0.1/token"}) if request.path == "/token" else None
+        )
+        with pytest.raises(UnavailableError, match="redirects to"):
+            store(registry).get_manifest("v1")
+
+
 def test_an_echoed_token_is_not_repeated() -> None:
     def script(seen: Seen) -> Say:
         if seen.path.startswith("/token"):
@@ -662,6 +671,19 @@ def test_a_helper_that_fails(tmp_path: Path, helper: Helper, shell: str, kind: t
 def test_a_helper_has_a_plain_name(tmp_path: Path, name: object) -> None:
     with pytest.raises(ConfigurationError):
         config(tmp_path, {"credsStore": name}).find("r.example")
+
+
+def test_a_helper_is_not_looked_for_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "docker-credential-x" / "y"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/ran\n{ANSWER % 'evil'}\n")
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError):
+        config(tmp_path, {"credsStore": "x/y"}).find("r.example")
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_helper_that_is_not_installed(tmp_path: Path) -> None:

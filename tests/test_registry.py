@@ -51,6 +51,7 @@ from tests.hostile import (
     index_of,
 )
 from tests.hostile import Request as Asked
+from tests.hostile.handler import BrokenConnection
 from tests.real.registry import RealRegistry
 from tests.scripted import Authority, Say, Scripted, Seen
 
@@ -228,8 +229,25 @@ def test_chunks_go_on_where_the_registry_stopped(registry: HostileRegistry, keep
         assert ranges[2] == f"{11 * MIB}-{16 * MIB - 1}"
 
 
+def test_a_first_chunk_of_which_nothing_arrived_is_sent_again(registry: HostileRegistry) -> None:
+    """Range 0-0 is what registries say of no byte as well as of one."""
+    registry.switches.max_put = MIB
+    registry.fail(Drop(received=0), route="upload", method="PATCH", times=1)
+    data = os.urandom(9 * MIB)
+    reads = Reads(data)
+    store(registry).put_blob(reads.source, Digest.of(data))
+    assert registry.blobs[str(Digest.of(data))] == data
+    assert reads.opened == 2
+    assert [r.headers["content-range"] for r in registry.seen("PATCH")][:2] == [f"0-{8 * MIB - 1}"] * 2
+
+
 def test_a_commit_whose_answer_is_lost_is_a_commit(registry: HostileRegistry) -> None:
-    registry.fail(Drop(sent=0), route="upload", method="PUT")
+
+    def lose(request: Asked, _response: Response) -> None:
+        if request.method == "PUT":
+            raise BrokenConnection
+
+    registry.on_response = lose
     data = os.urandom(2 * MIB)
     moved: list[int] = []
     assert store(registry).put_blob(Source.of(data), Digest.of(data), moved.append) == Digest.of(data)
@@ -270,6 +288,7 @@ def test_other_bytes_than_promised_are_never_stored(registry: HostileRegistry) -
     assert not registry.repository("a/model").blobs
     assert all(request.status != 201 for request in registry.seen())
     assert registry.count("PUT") <= 1
+    assert not registry.sessions  # what was opened was cancelled
 
 
 @pytest.mark.parametrize("change", [-1, 1, -MIB])

@@ -55,7 +55,7 @@ class Backoff:
         patience = self._patience
         self.failures += 1
         spent = patience.clock() - self._begun
-        if self.failures >= patience.tries or spent >= self._wall:
+        if self.failures >= patience.tries:
             return False
         ceiling = min(patience.max_delay, patience.first_delay * 2 ** (self.failures - 1))
         delay = patience.dice() * ceiling
