@@ -8,7 +8,7 @@ import typer
 from ocimodel.cli import material, options
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
-from ocimodel.errors import NotFoundError, UsageError
+from ocimodel.errors import UsageError
 
 app = typer.Typer()
 
@@ -47,10 +47,9 @@ def logout(run: Run, host: options.Host) -> Answer:
     from ocimodel.stores.registry import logout
 
     run.requested = host
-    if not logout(host):
-        raise NotFoundError(f"there are no credentials for {host}", hint="Nothing was changed.")
-    run.note(f"logged out of {host}")
-    return Answer(text="", reference=host)
+    removed = logout(host)
+    run.note(f"logged out of {host}" if removed else f"there were no credentials for {host}")
+    return Answer(text="", reference=host, more={"removed": removed})
 
 
 def _credentials(username: str | None, password_stdin: bool) -> tuple[str, str]:

@@ -55,6 +55,9 @@ def pull(
             raise UsageError("--verify needs a key or a policy", hint="Give --key PUB or set OCIMODEL_VERIFY_KEY.")
         if context:
             raise UsageError("--context is compared with what was signed", hint="Give --key PUB as well.")
+    for directory in base or ():
+        if not directory.is_dir():
+            raise UsageError(f"--base {directory} is not a directory", hint="Name one that was pulled earlier.")
     run.context = pairs(context or (), "--context")
     from ocimodel.verbs.pull import pull
 

@@ -111,6 +111,8 @@ def _reference(run: Run, subject: str, directory: Path | None, ref: str | None) 
             raise UsageError(
                 "--ref says what a directory was pulled from", hint=f"There is no directory {subject}."
             )
+        if subject.startswith(("/", ".", "~")):  # nobody means a registry by that
+            raise UsageError(f"there is no directory {subject}", hint="Name a pulled directory, or write oci:PATH.")
         return run.reference(subject)
     run.requested = subject
     return run.reference(ref) if ref is not None else None
