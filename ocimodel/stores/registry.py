@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ocimodel import jsonio
-from ocimodel.errors import AuthenticationError, FormatError, OcimodelError
+from ocimodel.errors import AuthenticationError, FormatError, NotFoundError, OcimodelError
 from ocimodel.jsonio import Node
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
@@ -62,7 +62,12 @@ class RegistryStore:
         return self._name
 
     def get_manifest(self, target: str | Digest) -> tuple[Descriptor, bytes]:
-        found = manifests.get(self._repository, digest_of(target) or target)
+        wanted = digest_of(target) or target
+        try:
+            found = manifests.get(self._repository, wanted)
+        except NotFoundError as error:
+            kind = "digest" if isinstance(wanted, Digest) else "tag"
+            raise NotFoundError(f"{self._name} has no {kind} {wanted}", hint=error.hint) from error
         return found.descriptor, found.raw
 
     def resolve(self, target: str | Digest) -> Descriptor:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from io import FileIO
@@ -32,6 +33,9 @@ from ocimodel.transfer.staging import storage_errors
 CONNECTIONS = 8
 OPEN_TRANSFERS = 4
 """Large blobs that are fetched or hashed at the same time."""
+
+PATIENCE = 2.0
+"""Seconds that workers have to end after an error."""
 
 LARGE = 16 * 1024 * 1024
 """From this size on, a blob is cut into ranges."""
@@ -99,15 +103,20 @@ class _Engine:
     def run(self) -> None:
         if not self._jobs:
             return
+        # Daemons: an interrupted command must end even where a worker hangs in a read.
+        workers = [threading.Thread(target=self._guard(self._work), daemon=True) for _ in range(self._connections)]
         try:
-            # Daemons: an interrupted command must end even where a worker hangs in a read.
-            for _ in range(self._connections):
-                threading.Thread(target=self._guard(self._work), daemon=True).start()
+            for worker in workers:
+                worker.start()
             self._ended.wait()
         except BaseException:
             self._stop.set()
             raise
         if self._error:
+            # So that nobody writes any more when the caller clears up; a worker that hangs is not waited for.
+            until = time.monotonic() + PATIENCE
+            for worker in workers:
+                worker.join(max(0.0, until - time.monotonic()))
             raise self._error
 
     def _guard(self, work: Callable[[], None]) -> Callable[[], None]:
@@ -193,9 +202,11 @@ class _Engine:
             return
         with storage_errors(f"cannot write {job.name}"):
             job.part.parent.mkdir(parents=True, exist_ok=True)
-            if self._take_from_base(job):
+            based = self._take_from_base(job)
+            if based:
                 claim(job.part)
             transfer = Transfer(self._store, job, self._progress, self._pace, self.tally, self._stop)
+            transfer.based = based
         self._queue(transfer)
         threading.Thread(target=self._guard(lambda: self._follow(transfer)), daemon=True).start()
 

@@ -71,6 +71,8 @@ class Transfer:
         self._stop = stop
         self._lock = threading.Lock()
         self._whole = threading.Event()
+        self.based = False
+        """All bytes were copied from a local file, in one go."""
         self._failed: dict[int, int] = {}
         job.part.parent.mkdir(parents=True, exist_ok=True)
         self._journal = Journal.open(job.part, job.descriptor.size)
@@ -286,6 +288,8 @@ class Transfer:
         bad = list(self._bad_on_disk()) if self.job.index else [(0, self.job.descriptor.size)]
         for start, stop in bad:
             self._journal.lost(start, stop)
+            if self.based:
+                self._tally.add(copied=start - stop)
             self._progress(start - stop)
         self._whole.clear()
         return bool(bad)

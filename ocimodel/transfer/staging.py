@@ -165,6 +165,17 @@ def _keep_only(root: Path, names: Sequence[str]) -> None:
                 os.rmdir(path)
 
 
+def held(area: Staging) -> int:
+    """Bytes on the disk that the staging area takes."""
+    total = 0
+    for root in (area.root, area.parts):
+        for directory, _, names in os.walk(root):
+            for name in names:
+                with suppress(OSError):
+                    total += os.lstat(os.path.join(directory, name)).st_blocks * 512
+    return total
+
+
 def discard(area: Staging) -> None:
     """Remove the staging area: nothing of it is wanted any more."""
     shutil.rmtree(area.root, ignore_errors=True)

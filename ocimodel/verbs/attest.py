@@ -87,7 +87,7 @@ def show(
             predicate_type=judged.candidate.statement.predicate_type,
             statement=judged.candidate.statement,
             keyid=judged.keyid,
-            status=str(judged.status),
+            status=str(judged.status) if keys else "unchecked",
             detail=judged.detail,
             verified=judged.status is Status.GOOD,
         )

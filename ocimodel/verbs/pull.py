@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,7 @@ from ocimodel.model.artifact import ModelArtifact
 from ocimodel.model.chunkindex import ChunkIndex
 from ocimodel.model.provenance import MAX_BYTES as MAX_PROVENANCE
 from ocimodel.oci import media
+from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.manifest import Manifest
 from ocimodel.oci.reference import Reference
@@ -107,6 +109,8 @@ def pull(
             evidence, documents = gather(store, subject, reference.name, policy.keyids)
             verdict = policy.evaluate(evidence, now, context)
             grant = verdict.raise_if_refused()
+        else:
+            documents = _unjudged(store, subject, reference)
         artifact = _artifact(raw, subject.media_type, reference)
         index_bytes = fetch_index(store, artifact.manifest)
         index = ChunkIndex.named_by(artifact.manifest, index_bytes)
@@ -179,6 +183,13 @@ def _artifact(raw: bytes, media_type: str, reference: Reference) -> ModelArtifac
             hint="Name one of them by its digest; ocimodel inspect REF lists them.",
         )
     return ModelArtifact.of(Manifest.from_bytes(raw, media_type))
+
+
+def _unjudged(store: Store, subject: Descriptor, reference: Reference) -> tuple[Document, ...]:
+    """Signatures for the receipt, so that the directory can be verified later; a pull does not fail for them."""
+    with suppress(OcimodelError):
+        return gather(store, subject, reference.name, ())[1]
+    return ()
 
 
 def _documents(store: Store, artifact: ModelArtifact) -> bytes | None:

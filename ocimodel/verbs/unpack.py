@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ocimodel.errors import NotFoundError, UsageError
+from ocimodel.errors import NotFoundError, Refusal, UsageError
 from ocimodel.model.artifact import FileEntry, ModelArtifact
 from ocimodel.model.chunkindex import ChunkIndex
 from ocimodel.model.group import members
@@ -31,6 +31,9 @@ from ocimodel.transfer.journal import claim
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.selection import Selection
 from ocimodel.trust.verdict import Verified
+
+WORTH_KEEPING = 64 * 1024 * 1024
+"""Bytes in a staging area that survive a refusal."""
 
 _ORDER = ("weight", "dataset", "code", "doc")
 """Roles in the order in which their files appear; configuration, which lets loaders begin, is last."""
@@ -105,8 +108,14 @@ def unpack(
         staging.check_room(area.root, _missing(area, wanted))
         result.sizes = {entry.path: entry.descriptor.size for entry in raw}
         jobs = [_job(area, entry, selection, result, index) for entry in wanted]
-        tally = fetch_all(store, jobs, meter, max_rate=max_rate, bases=bases)
-        _check_names(artifact, result)
+        try:
+            tally = fetch_all(store, jobs, meter, max_rate=max_rate, bases=bases)
+            _check_names(artifact, result)
+        except Refusal:
+            # Good files of a large model are worth a next run; little ones are not worth what they leave behind.
+            if staging.held(area) < WORTH_KEEPING:
+                staging.discard(area)
+            raise
         if not result.sizes:
             raise NotFoundError("no file of the artifact is selected", hint="See --include and --exclude.")
         if archives:

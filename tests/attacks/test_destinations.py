@@ -95,6 +95,7 @@ def test_what_an_earlier_pull_left_is_checked_again(signed: Scene) -> None:
     pristine = bytes(signed.repository.blobs[signed.layers()["weights.bin"]])
     assert signed.pull().code == 14
     staged = signed.place / staging_name(signed)
+    staged.mkdir(mode=0o700, exist_ok=True)
     (staged / "config.json").write_bytes(b"changed")
     (staged / "weights.bin").write_bytes(b"planted" * 50)
     (staged / "extra.py").write_bytes(b"import os\n")
