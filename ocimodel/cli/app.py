@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ocimodel import __version__
-from ocimodel.cli import attest, demo, inspection, key, login, pull, push, sign, verify
+from ocimodel.cli import attest, cache, demo, diff, inspection, key, login, pull, push, sign, verify
 from ocimodel.cli.console import Console
 from ocimodel.cli.run import Run, Settings
 from ocimodel.errors import UsageError
@@ -59,7 +59,9 @@ for _commands in (push, pull, sign, verify):
     app.add_typer(_commands.app)
 app.add_typer(attest.app, name="attest")
 app.add_typer(inspection.app)
+app.add_typer(diff.app)
 app.add_typer(key.app, name="key")
+app.add_typer(cache.app, name="cache")
 app.add_typer(login.app)
 app.add_typer(demo.app)
 
@@ -87,7 +89,7 @@ def arrange(argv: Sequence[str]) -> list[str]:
         takes = 2 if _SHARED[name] and "=" not in rest[0] else 1
         shared += rest[:takes]
         rest = rest[takes:]
-    if not rest or rest in (["key"], ["attest"]):
+    if not rest or rest in (["key"], ["attest"], ["cache"]):
         return [*rest, "--help"]
     end = rest.index("--") if "--" in rest else len(rest)
     return rest[:end] + shared + rest[end:]
