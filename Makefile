@@ -7,8 +7,9 @@ PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (
 VENV := .venv
 BIN := $(VENV)/bin
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 
-.PHONY: help demo test peers lint format dev clean
+.PHONY: help demo test bench peers lint format dev clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -19,6 +20,9 @@ demo: $(VENV)/.installed ## the whole story on an embedded layout, in seconds
 
 test: $(VENV)/.dev peers ## the whole suite, against real registries and peers
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+bench: $(VENV)/.bench peers ## speed against peers, into build/benchmarks, in ten minutes
+	$(BIN)/python -m benchmarks $(BENCH_ARGS)
 
 peers: ## registries and tools of other projects, into .peers
 	@.ci/peers
@@ -49,4 +53,8 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/python
 
 $(VENV)/.dev: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.bench: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@ $(VENV)/.installed

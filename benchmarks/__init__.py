@@ -1,0 +1,1 @@
+"""How fast ocimodel is, held against its peers and against what the machine can do: ``python -m benchmarks``."""
