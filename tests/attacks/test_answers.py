@@ -7,46 +7,20 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 
 import pytest
 
-from ocimodel.model.artifact import ModelArtifact
-from ocimodel.oci.manifest import Manifest
 from ocimodel.oci.reference import Reference
-from ocimodel.stores.http.policy import Patience
 from ocimodel.stores.opening import Access
-from ocimodel.stores.registry import open_registry
-from ocimodel.transfer.meter import Meter
-from ocimodel.transfer.selection import Selection
-from ocimodel.trust.policy import TrustPolicy
-from ocimodel.verbs.evidence import gather
-from ocimodel.verbs.unpack import unpack
-from tests.attacks.scene import FILES, Scene, code_of, files_of
+from tests.attacks import impatient
+from tests.attacks.scene import FILES, Scene, files_of
 from tests.hostile import Drop, Reply, Request, Response, Stall
-from tests.signers import ALICE
 
-IMPATIENT = Patience(connect=2.0, stall=0.3, tries=2, wall=1.5, sleep=lambda _seconds: None)
 LARGE = 17 * 1024 * 1024
 
 
 def pulling(scene: Scene) -> int:
-    """What `pull` does, for somebody who waits less than a person does."""
-    reference = scene.reference
-    store = open_registry(reference, plain_http=scene.access.plain_http, patience=IMPATIENT)
-
-    def pull() -> None:
-        subject, raw = store.get_manifest("v1")
-        policy = TrustPolicy.of_keys([ALICE.public])
-        evidence, _ = gather(store, subject, reference.name, policy.keyids)
-        grant = policy.evaluate(evidence, datetime.now(UTC)).raise_if_refused()
-        artifact = ModelArtifact.of(Manifest.from_bytes(raw))
-        unpack(grant, artifact, store, scene.out, selection=Selection(), force=False, previous=(), meter=Meter())
-
-    try:
-        return code_of(pull)
-    finally:
-        store.close()
+    return impatient.pulling(scene.reference, scene.out)
 
 
 @pytest.fixture

@@ -4,39 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from ocimodel.oci import media
-from ocimodel.stores.http.policy import Patience
-from ocimodel.stores.registry import open_registry
-from ocimodel.trust.policy import TrustPolicy
-from ocimodel.verbs.evidence import gather
-from tests.attacks.scene import Scene, code_of
+from tests.attacks import impatient
+from tests.attacks.scene import Scene
 from tests.hostile import Drop, Reply, Request, Stall
 from tests.hostile.state import BUNDLE, OCI_INDEX, OCI_MANIFEST, digest_of, index_of
 from tests.signers import ALICE
 
 MODES = pytest.mark.parametrize("mode", ["api", "404"], ids=["api", "fallback-tag"])
-IMPATIENT = Patience(connect=2.0, stall=0.2, tries=2, wall=2.0, sleep=lambda _seconds: None)
 
 
-def judging(scene: Scene, patience: Patience = IMPATIENT) -> int:
-    """What `verify` comes to, for somebody who does not wait as long as a person does."""
-    policy = TrustPolicy.of_keys([ALICE.public])
-    store = open_registry(scene.reference, plain_http=scene.access.plain_http, patience=patience)
-
-    def judge() -> None:
-        subject, _ = store.get_manifest("v1")
-        evidence, _ = gather(store, subject, scene.reference.name, policy.keyids)
-        policy.evaluate(evidence, datetime.now(UTC)).raise_if_refused()
-
-    try:
-        return code_of(judge)
-    finally:
-        store.close()
+def judging(scene: Scene) -> int:
+    return impatient.verifying(scene.reference)
 
 
 def flood(scene: Scene, mode: str, count: int = 10_000) -> None:

@@ -1,0 +1,1 @@
+"""Both directions with the tools of other projects, as they are packaged."""
