@@ -120,9 +120,14 @@ def test_a_read_only_parent_is_a_storage_error(tmp_path: Path) -> None:
         pass
 
 
-def test_a_parent_that_is_a_file_is_a_storage_error(tmp_path: Path) -> None:
+def test_a_destination_where_nothing_can_be_made_is_said_at_once() -> None:
+    with pytest.raises(StorageError, match="cannot write"), staging.staging(Path("/proc/model"), DIGEST):
+        pass
+
+
+def test_a_parent_that_is_a_file_is_a_misuse(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot write"), staging.staging(tmp_path / "file" / "model", DIGEST):
+    with pytest.raises(UsageError, match="not a directory"), staging.staging(tmp_path / "file" / "model", DIGEST):
         pass
 
 

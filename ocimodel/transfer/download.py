@@ -166,10 +166,12 @@ class _Engine:
     def _small(self, job: Job, buffer: memoryview) -> None:
         with storage_errors(f"cannot write {job.name}"):
             job.part.parent.mkdir(parents=True, exist_ok=True)
-            self._take_from_base(job)
+            based = self._take_from_base(job)
             try:
                 _fill(self._store, job, self._progress, self.tally, buffer)
             except DigestMismatchError:
+                if based:
+                    self.tally.add(copied=-job.descriptor.size)
                 self._progress(-min(job.part.stat().st_size, job.descriptor.size))
                 job.part.unlink()
                 try:

@@ -180,10 +180,12 @@ class Transfer:
             self._progress(self._journal.wrote(at, at + len(block)))
             return []
         bad: list[Chunk] = []
+        self._progress(len(block))
         for chunk, good in check.update(block):
             if good:
-                self._progress(self._journal.wrote(chunk.start, chunk.stop))
+                self._journal.wrote(chunk.start, chunk.stop)
             else:
+                self._progress(-chunk.size)
                 self._bad(chunk)
                 bad.append(chunk)
         return bad

@@ -56,6 +56,9 @@ class Staging:
         return self.root.with_name(self.root.name + ".parts")
 
 
+_ELSEWHERE = "Choose another -o DIR."
+
+
 @contextmanager
 def staging(destination: Path, digest: Digest, *, timeout: float = 3600) -> Iterator[Staging]:
     """Lock the destination and give a staging area for the artifact ``digest``.
@@ -70,9 +73,17 @@ def staging(destination: Path, digest: Digest, *, timeout: float = 3600) -> Iter
     with storage_errors(f"cannot write to {destination}"):
         while True:
             area = _area(destination, digest)
-            area.root.parent.mkdir(parents=True, exist_ok=True)
-            # filelock looks again when the file it locked was unlinked meanwhile, so unlinking below is safe.
-            lock = FileLock(area.root.with_name(area.root.name + ".lock"), mode=0o600, timeout=timeout)
+            try:
+                area.root.parent.mkdir(parents=True, exist_ok=True)
+            except (FileExistsError, NotADirectoryError):
+                raise UsageError(
+                    f"{destination} lies in something that is not a directory", hint=_ELSEWHERE
+                ) from None
+            name = area.root.with_name(area.root.name + ".lock")
+            # filelock would wait for a file that can never be made.
+            os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600))
+            # It looks again when the file that it locked was unlinked meanwhile, so unlinking below is safe.
+            lock = FileLock(name, mode=0o600, timeout=timeout)
             try:
                 lock.acquire()
             except Timeout:
@@ -94,7 +105,7 @@ def staging(destination: Path, digest: Digest, *, timeout: float = 3600) -> Iter
 def _area(destination: Path, digest: Digest) -> Staging:
     exists = os.path.lexists(destination)
     if exists and not destination.is_dir():
-        raise UsageError(f"{destination} exists and is not a directory", hint="Choose another -o DIR.")
+        raise UsageError(f"{destination} exists and is not a directory", hint=_ELSEWHERE)
     label = digest.hex[:16] if exists else f"{destination.name}-{digest.hex[:16]}"
     parent = destination if exists else destination.parent
     return Staging(destination=destination, root=parent / f"{STAGING_PREFIX}{label}", inside=exists)
