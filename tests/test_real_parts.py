@@ -331,5 +331,14 @@ def test_a_test_has_a_home_of_its_own(isolated: Path, docker_config: Path) -> No
     assert list(docker_config.iterdir()) == []
 
 
+@pytest.mark.parametrize(("ci", "outcome"), [("true", pytest.fail.Exception), ("", pytest.skip.Exception)])
+def test_what_is_missing_is_a_failure_in_ci_and_a_skip_elsewhere(
+    ci: str, outcome: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    with pytest.raises(outcome, match="no-such-tool"):
+        peer("no-such-tool")
+
+
 def test_a_free_port_is_free() -> None:
     assert status_of(f"127.0.0.1:{free_port()}") is None
