@@ -718,6 +718,9 @@ def test_login_does_not_send_a_password_in_the_open(tmp_path: Path) -> None:
             login(registry.host, "ada", "correct horse", config=DockerConfig(tmp_path / "c"), patience=FAST)
         assert "--plain-http" in caught.value.hint
         assert all("authorization" not in request.headers for request in registry.seen())
+    with HostileRegistry() as registry, pytest.raises(AuthenticationError):
+        login(registry.host, "ada", "correct horse", config=DockerConfig(tmp_path / "c"), patience=FAST)
+    assert not (tmp_path / "c").exists()
 
 
 def test_what_the_file_says_of_other_things_is_kept(tmp_path: Path) -> None:
@@ -784,12 +787,12 @@ def client(name, region_name):
 
 def test_amazon_is_asked_only_where_nothing_else_is_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     known = Credential(username="u", password="p")
-    assert WithEcr(Given(ECR, known)).find(ECR) == known
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "boto3.py").write_text(BOTO3.format(fails=False, token=b64("AWS:s3cret")))
     monkeypatch.delitem(__import__("sys").modules, "boto3", raising=False)
     assert WithEcr(NOBODY).find("123456789012.dkr.ecr.eu-west-1.amazonaws.com.evil.example") is None
     assert WithEcr(NOBODY).find(ECR) == Credential(username="AWS", password="s3cret")
+    assert WithEcr(Given(ECR, known)).find(ECR) == known
 
 
 def test_amazon_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

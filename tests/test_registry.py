@@ -852,6 +852,26 @@ def test_gitlab_resolves_the_fallback_tag_to_the_subject(registry: HostileRegist
     assert len(ours.referrers(subject.digest).entries) == 1
 
 
+def test_gitlab_and_a_subject_that_is_an_index(registry: HostileRegistry) -> None:
+    registry.switches.referrers = "404"
+    registry.switches.fallback_is_subject = True
+    ours = store(registry)
+    child = model(ours)
+    subject = ours.put_manifest(index_bytes([child]), media.OCI_INDEX)
+    assert ours.referrers(subject.digest).entries == ()
+    added = ours.put_manifest(note(subject), media.OCI_MANIFEST)
+    assert [entry.digest for entry in ours.referrers(subject.digest).entries] == [added.digest]
+
+
+def test_an_api_that_does_not_list_what_was_stored_is_not_relied_on(registry: HostileRegistry) -> None:
+    registry.switches.oci_subject = False
+    registry.switches.strip_referrers = True
+    ours = store(registry)
+    subject = model(ours)
+    added = ours.put_manifest(note(subject), media.OCI_MANIFEST)
+    assert [entry.digest for entry in ours.referrers(subject.digest).entries] == [added.digest]
+
+
 def test_what_others_wrote_into_the_fallback_tag_stays(registry: HostileRegistry) -> None:
     registry.switches.referrers = "404"
     ours = store(registry)
@@ -980,6 +1000,8 @@ def test_threads_lose_no_entry(registry: HostileRegistry, same: bool) -> None:
     with ThreadPoolExecutor(8) as pool:
         added = set(pool.map(add, range(16)))
     assert {entry.digest for entry in ours.referrers(subject.digest).entries} == added
+    writes = [r for r in registry.seen("PUT", "manifest") if r.target == fallback_tag(subject.digest)]
+    assert len(writes) == 16  # within a process nobody overwrites anybody
 
 
 # --- tags ----------------------------------------------------------------------
@@ -1063,8 +1085,10 @@ def test_stores_that_share_a_transport_share_its_connections(registry: HostileRe
     one, two = (open_registry(Reference.parse(f"{registry.host}/{n}"), transport=transport) for n in ("a", "b"))
     one.put_blob(Source.of(b"x"))
     one.close()
+    assert transport.connections._managers  # still of use to the other
     two.put_blob(Source.of(b"x"))
     transport.close()
+    assert not transport.connections._managers
 
 
 # --- real ones -----------------------------------------------------------------
