@@ -95,6 +95,12 @@ def local_signer(data: bytes, password: Password = no_password, *, label: str = 
 
 def scheme_of(spec: str) -> str | None:
     """The scheme of a key that lives elsewhere, or None for a file or a variable. Raises `UsageError`."""
+    if "-----BEGIN" in spec or "\n" in spec:
+        # Never repeated: it may be a private key, and logs of pipelines are public.
+        raise UsageError(
+            "a key itself stands where its name is wanted",
+            hint="Give a file's path, or put the PEM into an environment variable and write env:NAME.",
+        )
     match = _SCHEME.match(spec)
     if match is None or match[1] == _ENV:
         return None

@@ -192,7 +192,6 @@ def test_a_key_in_the_environment_is_not_printed(scene: Scene, monkeypatch: pyte
     assert leaks(scene, *ran) == []
 
 
-@pytest.mark.xfail(reason="ocimodel/keys/specs.py repeats what it takes for a path; the key ends up in the log")
 def test_a_key_in_the_place_of_its_file_is_not_printed(scene: Scene) -> None:
     """``--key "$SIGNING_PEM"`` instead of ``--key env:SIGNING_PEM``: a slip, and logs of pipelines are public."""
     pem = ALICE.private_pem(None).decode()
