@@ -22,6 +22,7 @@ from ocimodel.oci import media
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.manifest import Manifest
 from ocimodel.oci.reference import DEFAULT_TAG, Reference
+from ocimodel.stores.facts import is_fallback_tag
 from ocimodel.stores.opening import Access, open_store
 from ocimodel.stores.protocol import Source, Store
 from ocimodel.transfer.digests import DigestCache
@@ -83,8 +84,12 @@ def push(
         raise UsageError("annotations and an expiry belong to a signature", hint="Add --sign --key KEY.")
     checked_annotations(annotations or {})
     tags = [reference.tag or DEFAULT_TAG, *extra_tags]
-    for tag in extra_tags:
+    for tag in tags:
         reference.tagged(tag)
+        if is_fallback_tag(tag):
+            raise UsageError(
+                f"the tag {tag} is where registries list what refers to a manifest", hint="Choose another tag."
+            )
     provenance_bytes([], provenance)  # what is malformed is refused before a byte moves
     packing = prepare(directory)
     place = None if rehash else usable_cache_dir()
