@@ -177,7 +177,11 @@ class Authority:
                 .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             )
             if not ca:
-                names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+                names = [
+                    x509.DNSName("localhost"),
+                    x509.DNSName("registry.invalid"),
+                    x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
+                ]
                 builder = builder.add_extension(x509.SubjectAlternativeName(names), critical=False)
             return builder.sign(key, SHA256())
 

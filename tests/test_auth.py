@@ -854,7 +854,7 @@ def test_a_token_that_the_real_registry_finds_expired(token_registry: RealRegist
     assert registry.username is not None
     assert registry.password is not None
     issuer = registry.issuer
-    issuer.lifetime = 1
+    issuer.lifetime = 3
     issuer.announce_expiry = False
     credentials = Given(registry.host, Credential(username=registry.username, password=registry.password))
     plain = frozenset({registry.host, urlsplit(issuer.realm).netloc})
@@ -862,7 +862,7 @@ def test_a_token_that_the_real_registry_finds_expired(token_registry: RealRegist
         Reference.parse(registry.fresh()), plain_http=plain, credentials=credentials, patience=FAST
     )
     ours.put_blob(Source.of(b"one"))
-    threading.Event().wait(2.1)
+    threading.Event().wait(3.2)
     before = len(issuer.requests)
     ours.put_blob(Source.of(b"two"))
     assert len(issuer.requests) == before + 2

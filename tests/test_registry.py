@@ -7,6 +7,8 @@ import io
 import json
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
@@ -56,6 +58,7 @@ from tests.real.registry import RealRegistry
 from tests.scripted import Authority, Say, Scripted, Seen
 
 MIB = 1 << 20
+ROOT = Path(__file__).resolve().parent.parent
 FAST = Patience(connect=2.0, stall=5.0, first_delay=0.0, settle=0.001)
 EMPTY = Descriptor(media_type=media.OCI_EMPTY, digest=Digest.of(b"{}"), size=2)
 KIND = "application/vnd.example.note"
@@ -926,7 +929,7 @@ def test_one_who_never_lets_us_write_ends_it(registry: HostileRegistry) -> None:
     subject = model(ours)
     with overwritten(registry, subject, 1000), pytest.raises(UnavailableError, match="overwriting"):
         ours.put_manifest(note(subject), media.OCI_MANIFEST)
-    assert registry.count("PUT", "manifest") < 20
+    assert registry.count("PUT", "manifest") < 30
 
 
 def test_an_overwrite_that_comes_late_is_noticed(registry: HostileRegistry) -> None:
@@ -1089,6 +1092,13 @@ def test_stores_that_share_a_transport_share_its_connections(registry: HostileRe
     two.put_blob(Source.of(b"x"))
     transport.close()
     assert not transport.connections._managers
+
+
+def test_nothing_heavy_is_imported() -> None:
+    heavy = {"requests", "oras", "docker", "jsonschema", "boto3", "cryptography"}
+    code = "import sys, ocimodel.stores.registry; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert heavy.isdisjoint(done.stdout.split())
 
 
 # --- real ones -----------------------------------------------------------------

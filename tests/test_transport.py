@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -613,6 +613,42 @@ def test_a_proxy_of_the_environment_is_used(monkeypatch: pytest.MonkeyPatch) -> 
         assert get(transport, "http://registry.invalid/v2/") == b"fine"
     assert proxy.seen[0].path == "http://registry.invalid/v2/"
     assert proxy.seen[0].headers["proxy-authorization"] == "Basic dXNlcjpwQHNz"
+
+
+def test_tls_goes_through_a_proxy_unread(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bytes] = []
+
+    def tunnel(connection: socket.socket) -> None:
+        asked.append(connection.recv(4096))
+        connection.sendall(b"HTTP/1.1 200 go on\r\n\r\n")
+        onward = socket.create_connection(("127.0.0.1", server.port))
+
+        def pump(source: socket.socket, target: socket.socket) -> None:
+            with suppress(OSError):
+                while block := source.recv(65536):
+                    target.sendall(block)
+                target.shutdown(socket.SHUT_WR)
+
+        back = threading.Thread(target=pump, args=(onward, connection), daemon=True)
+        back.start()
+        pump(connection, onward)
+        back.join(5)
+        onward.close()
+
+    with (
+        Scripted(lambda s: Say(body=b"%d" % len(s.body)), tls=authority.server_context()) as server,
+        Silent(tunnel) as proxy,
+    ):
+        monkeypatch.setenv("HTTPS_PROXY", f"http://user:p%40ss@127.0.0.1:{proxy.port}")
+        transport = Transport(ca_file=authority.ca_file, patience=FAST)
+        body = Body.of(bytes(3 << 20))
+        request = Request(method="PUT", url="https://registry.invalid/v2/?sig=secret", body=body)
+        with transport.request(request) as answer:
+            assert answer.read(100, "count") == b"3145728"
+        transport.close()
+    assert asked[0].startswith(b"CONNECT registry.invalid:443 HTTP/1.")
+    assert b"proxy-authorization: basic dxnlcjpwqhnz" in asked[0].lower()
+    assert "proxy-authorization" not in server.seen[0].headers
 
 
 def test_no_proxy_and_loopback_go_directly(monkeypatch: pytest.MonkeyPatch) -> None:

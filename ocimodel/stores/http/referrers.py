@@ -13,6 +13,7 @@ before, again.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ from ocimodel.stores.protocol import ReferrerList
 
 _ERRORS = RETRYABLE | {401, 403}
 _ANYTHING = frozenset(range(200, 600)) - _ERRORS - frozenset(range(500, 600))
-_ROUNDS = 10
+_ROUNDS = 20
 
 
 @dataclass(slots=True)
@@ -193,7 +194,9 @@ class _TagWriter:
         ours = self._entry.to_dict()
         self._seen[str(self._entry.digest)] = ours
         lost = [item for item in lost if _digest_of(item) != str(self._entry.digest)]
-        return jsonio.pretty({**document, "manifests": [*document["manifests"], *lost, ours]}).encode()
+        document = {**document, "manifests": [*document["manifests"], *lost, ours]}
+        # Not canonical, since what others wrote may hold what our encoder refuses; small, since registries cap it.
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
     def _pause(self, round_: int) -> None:
         settle = self._patience.settle

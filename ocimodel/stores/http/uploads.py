@@ -163,6 +163,7 @@ class _Upload:
             return True
         if refused and self._feed.promised is None:
             self._feed.promised = self._feed.hashed()  # then it can go in one PUT
+            self._chunk = 0
         elif refused and self._chunk > SMALL_CHUNK:
             self._chunk = SMALL_CHUNK
         elif refused and (self._chunk or self._whole_only):
