@@ -113,7 +113,12 @@ def _reference(run: Run, subject: str, directory: Path | None, ref: str | None) 
             )
         if subject.startswith(("/", ".", "~")):  # nobody means a registry by that
             raise UsageError(f"there is no directory {subject}", hint="Name a pulled directory, or write oci:PATH.")
-        return run.reference(subject)
+        try:
+            return run.reference(subject)
+        except UsageError as error:
+            raise UsageError(
+                f"there is no directory {subject}, and as a reference: {error}", hint=error.hint
+            ) from None
     run.requested = subject
     return run.reference(ref) if ref is not None else None
 

@@ -166,8 +166,14 @@ def forget(state: Path, directory: Path) -> None:
 
 def check_writable(state: Path) -> None:
     """Raises StorageError before a long download that could not be completed."""
-    write_atomically(state / "receipts" / ".probe", b"")
-    (state / "receipts" / ".probe").unlink(missing_ok=True)
+    try:
+        write_atomically(state / "receipts" / ".probe", b"")
+        (state / "receipts" / ".probe").unlink(missing_ok=True)
+    except (StorageError, OSError) as error:
+        raise StorageError(
+            f"the receipt of a pull cannot be kept: {error}",
+            hint="Set OCIMODEL_STATE_DIR to a directory that this user can write.",
+        ) from error
 
 
 def _encode(data: bytes) -> str:
