@@ -33,7 +33,7 @@ class Patience:
     max_retry_after: float = 30.0
     wall: float = 300.0
     """No further try of a request begins after this time, nor is a document read for longer."""
-    settle: float = 0.15
+    settle: float = 0.25
     """How long another writer of the same fallback tag may take between reading and writing it."""
     sleep: Callable[[float], None] = field(default=time.sleep)
     clock: Callable[[], float] = field(default=time.monotonic)
