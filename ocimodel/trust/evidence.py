@@ -99,7 +99,11 @@ def order(entries: Iterable[Descriptor], trusted: Collection[str]) -> tuple[list
     these the list's own order stays.
     """
     keyids = frozenset(trusted)
-    ranked = sorted(entries, key=lambda entry: _rank(entry, keyids))
+    # What says of itself that it is an index of chunks is no signature, whoever lists it.
+    ranked = sorted(
+        (entry for entry in entries if entry.artifact_type != media.CHUNK_INDEX),
+        key=lambda entry: _rank(entry, keyids),
+    )
     return ranked[:MAX_CANDIDATES], len(ranked) > MAX_CANDIDATES
 
 
