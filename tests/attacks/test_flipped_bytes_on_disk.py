@@ -21,7 +21,7 @@ from tests.attacks.scene import files_of
 from tests.commands import run
 from tests.models import make_model
 from tests.real.registry import RealRegistry
-from tests.signers import ALICE
+from tests.signers import ALICE, BOB
 
 pytestmark = pytest.mark.peer
 
@@ -139,6 +139,18 @@ def test_a_flipped_byte_by_command(target: Target) -> None:
     ran = run(*words)
     assert ran.code == 0, ran.err
     assert files_of(target.out) == target.files
+
+
+def test_another_key_while_the_weights_are_gone(target: Target) -> None:
+    """Trust comes before the first byte: with another key nobody learns that they are gone."""
+    file = target.registry.blob(target.digests["model-00001-of-00002.safetensors"])
+    file.rename(file.with_name("away"))
+    try:
+        assert impatient.pulling(target.reference, target.out, key=BOB.public) == 12
+        assert target.pulling() in (11, 75)
+        assert not target.out.exists()
+    finally:
+        file.with_name("away").rename(file)
 
 
 def test_a_blob_that_is_gone_or_cut(target: Target) -> None:
