@@ -56,6 +56,11 @@ class Staging:
     def parts(self) -> Path:
         return self.root.with_name(self.root.name + ".parts")
 
+    @property
+    def lock(self) -> Path:
+        """One for the destination, whatever is pulled into it: two models must not mix."""
+        return self.root.with_name(f"{STAGING_PREFIX}{'' if self.inside else self.destination.name}.lock")
+
 
 _ELSEWHERE = "Choose another -o DIR."
 
@@ -80,7 +85,7 @@ def staging(destination: Path, digest: Digest, *, timeout: float = 3600) -> Iter
                 raise UsageError(
                     f"{destination} lies in something that is not a directory", hint=_ELSEWHERE
                 ) from None
-            name = area.root.with_name(area.root.name + ".lock")
+            name = area.lock
             # filelock would wait for a file that can never be made.
             os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600))
             # It looks again when the file that it locked was unlinked meanwhile, so unlinking below is safe.
