@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.attacks.scene import FILES, Scene, files_of, write_model
+from tests.hostile import Request
 from tests.signers import ALICE
 
 SOMEBODY_ELSE = 65534
@@ -84,7 +88,7 @@ def test_a_link_planted_for_a_staged_file(signed: Scene, name: str) -> None:
 
 def test_a_link_planted_for_the_lock(signed: Scene) -> None:
     elsewhere = victim(signed)
-    (signed.place / staging_name(signed, ".lock")).symlink_to(elsewhere / "file")
+    (signed.place / f".ocimodel-tmp-{signed.out.name}.lock").symlink_to(elsewhere / "file")
     assert signed.pull().code in (0, 2, 74)
     assert files_of(elsewhere) == {"file": b"untouched"}
 
@@ -217,3 +221,34 @@ def test_another_tags_receipt_does_not_speak_for_this_directory(signed: Scene) -
     assert signed.pull("--force", tag="v2").code == 0
     assert files_of(signed.out) == {"weights.bin": b"second", "new.json": b"{}"}
     assert signed.verify(of=signed.out).code == 0
+
+
+def test_two_models_pulled_into_one_directory_at_once(scene: Scene) -> None:
+    """An empty volume, and two jobs with two versions: one of them gets it, never a mixture."""
+    scene.push({"weights.bin": b"one", "only-one.json": b"{}"})
+    scene.push({"weights.bin": b"two", "only-two.json": b"{}"}, tag="v2")
+    scene.out.mkdir()
+    asked, go_on = threading.Event(), threading.Event()
+    first = scene.layers()["weights.bin"]
+
+    def on_request(request: Request) -> None:
+        if request.route == "blob" and request.target == first and request.method == "GET":
+            asked.set()
+            go_on.wait(20)
+
+    scene.registry.on_request = on_request
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        one = pool.submit(scene.pulling)
+        assert asked.wait(20)
+        two = pool.submit(lambda: scene.pull(tag="v2").code)
+        with suppress(TimeoutError):
+            two.result(timeout=1.5)
+        go_on.set()
+        codes = (one.result(), two.result())
+    arrived = files_of(scene.out)
+    expected = {
+        (0, 2): {"weights.bin": b"one", "only-one.json": b"{}"},
+        (2, 0): {"weights.bin": b"two", "only-two.json": b"{}"},
+    }
+    assert expected[codes] == arrived
+    assert scene.verify(of=scene.out).code == 0
