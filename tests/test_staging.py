@@ -54,10 +54,15 @@ def test_an_empty_destination_keeps_its_identity(tmp_path: Path) -> None:
     assert sorted(path.name for path in destination.iterdir()) == ["sub", "weights"]
 
 
-def test_what_was_staged_survives_an_error(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), staging.staging(tmp_path / "model", DIGEST) as area:
+def _killed(destination: Path) -> None:
+    with staging.staging(destination, DIGEST) as area:
         stage(area, weights="w")
         raise KeyboardInterrupt
+
+
+def test_what_was_staged_survives_an_error(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        _killed(tmp_path / "model")
     assert not (tmp_path / "model").exists()
     with staging.staging(tmp_path / "model", DIGEST) as area:
         assert area.path("weights").read_text() == "w"

@@ -116,6 +116,8 @@ def _reference(run: Run, subject: str, directory: Path | None, ref: str | None) 
         try:
             return run.reference(subject)
         except UsageError as error:
+            if subject.startswith(LAYOUT_PREFIX):
+                raise
             raise UsageError(
                 f"there is no directory {subject}, and as a reference: {error}", hint=error.hint
             ) from None

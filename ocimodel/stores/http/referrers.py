@@ -148,6 +148,7 @@ class _TagWriter:
     def run(self) -> None:
         use_etag = True
         written = False
+        before: dict[str, Any] = {}
         for round_ in range(_ROUNDS):
             document, etag = self._read()
             ours = str(self._entry.digest)
@@ -157,6 +158,11 @@ class _TagWriter:
                 # Somebody who had read before we wrote may still write: look once more after he must have.
                 written = False
                 self._pause(round_)
+                continue
+            if document["manifests"] and document != before:
+                # Others write here as well: begin only once nobody has for a moment.
+                before = document
+                self._patience.sleep(self._patience.settle / 2)
                 continue
             raw = self._merged(document)
             headers = {"If-Match": etag} if etag and use_etag else {}
