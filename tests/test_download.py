@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from ocimodel.errors import DigestMismatchError, StorageError, UnavailableError
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.stores.memory import MemoryStore
 from ocimodel.stores.protocol import BlobStream, Source
-from ocimodel.transfer import download
+from ocimodel.transfer import download, ranged
 from ocimodel.transfer.jobs import Job
 from ocimodel.transfer.meter import Meter
 
@@ -211,3 +212,26 @@ def test_the_rate_is_bounded(tmp_path: Path) -> None:
     began = time.monotonic()
     download.fetch_all(store, [job(blob, tmp_path, [])], Meter(), max_rate=400 * MIB)
     assert time.monotonic() - began >= 0.09
+
+
+def test_connections_are_added_while_they_wait_for_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "GROWTH", 0.02)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    busy = set[int]()
+
+    def slowly(_at: int, _block: memoryview) -> None:
+        busy.add(threading.get_ident())
+        time.sleep(0.005)
+
+    store = Trouble(spoil=slowly)
+    download.fetch_all(store, [job(put(store, 8 * LARGE), tmp_path, [])], Meter())
+    assert 2 < len(busy) <= download.CONNECTIONS
+
+
+def test_pieces_become_smaller_towards_the_end() -> None:
+    lengths = [ranged._length(left, 8) for left in range(1024 * MIB, 0, -16 * MIB)]
+    assert lengths == sorted(lengths, reverse=True)
+    assert lengths[0] == ranged.SEGMENT
+    assert lengths[-1] == ranged.MIN_SEGMENT

@@ -31,6 +31,16 @@ from ocimodel.transfer.ranged import Segment, Tally, Transfer
 from ocimodel.transfer.staging import storage_errors
 
 CONNECTIONS = 8
+"""At most; see `_Engine._grow`."""
+GROWTH = 0.1
+"""Seconds for which a number of connections is tried before there are more."""
+SETTLED = 1.0
+"""Seconds until it is tried again, where more did not help."""
+HELPED = 1.25
+"""By how much the rate has to rise."""
+BUSY = 0.6
+"""Of one core: from here on, more connections would only compete with the hashing."""
+
 OPEN_TRANSFERS = 4
 """Large blobs that are fetched or hashed at the same time."""
 
@@ -103,11 +113,9 @@ class _Engine:
     def run(self) -> None:
         if not self._jobs:
             return
-        # Daemons: an interrupted command must end even where a worker hangs in a read.
-        workers = [threading.Thread(target=self._guard(self._work), daemon=True) for _ in range(self._connections)]
+        workers: list[threading.Thread] = []
         try:
-            for worker in workers:
-                worker.start()
+            self._grow(workers)
             self._ended.wait()
         except BaseException:
             self._stop.set()
@@ -118,6 +126,29 @@ class _Engine:
             for worker in workers:
                 worker.join(max(0.0, until - time.monotonic()))
             raise self._error
+
+    def _grow(self, workers: list[threading.Thread]) -> None:
+        """As many workers as cores, then twice as many as long as that helps and the network leaves us idle."""
+        self._open(workers, max(2, os.cpu_count() or 1))
+        wait, best = GROWTH, 0.0
+        while len(workers) < self._connections:
+            began, used, fetched = time.monotonic(), time.process_time(), self.tally.fetched
+            if self._ended.wait(wait):
+                return
+            took = time.monotonic() - began
+            rate = (self.tally.fetched - fetched) / took
+            if time.process_time() - used < BUSY * took and rate >= HELPED * best:
+                self._open(workers, len(workers))
+                wait, best = GROWTH, rate
+            else:
+                wait, best = SETTLED, 0.0
+
+    def _open(self, workers: list[threading.Thread], more: int) -> None:
+        """Start workers, as far as there are connections for them."""
+        for _ in range(min(more, self._connections - len(workers))):
+            # Daemons: an interrupted command must end even where a worker hangs in a read.
+            workers.append(threading.Thread(target=self._guard(self._work), daemon=True))
+            workers[-1].start()
 
     def _guard(self, work: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:

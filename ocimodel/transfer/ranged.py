@@ -43,6 +43,11 @@ class Segment:
     place: Place | None = None
 
 
+def _length(left: int, connections: int) -> int:
+    """How long a segment should be while so many bytes are not given to a connection."""
+    return min(SEGMENT, max(MIN_SEGMENT, -(-left // (2 * connections))))
+
+
 class Tally:
     """Bytes that came from a store, and bytes that local files offered."""
 
@@ -83,23 +88,29 @@ class Transfer:
         progress(self._journal.covered())
 
     def segments(self, connections: int, bases: Bases) -> list[Segment]:
-        """What is missing, cut so that every connection has work and none has it for too long."""
+        """What is missing, cut so that every connection has work and none has it for too long.
+
+        Towards the end the pieces become smaller: when the last bytes arrive, little is left to hash.
+        """
         gaps = self._journal.gaps()
-        missing = sum(stop - start for start, stop in gaps)
-        length = min(SEGMENT, max(MIN_SEGMENT, -(-missing // connections)))
-        if self.job.index is None:
-            return [
-                Segment(self, at, min(at + length, stop))
-                for start, stop in gaps
-                for at in range(start, stop, length)
-            ]
+        left = sum(stop - start for start, stop in gaps)
         result: list[Segment] = []
+        if self.job.index is None:
+            for start, stop in gaps:
+                while start < stop:
+                    length = _length(left, connections)
+                    result.append(Segment(self, start, min(start + length, stop)))
+                    start += length
+                    left -= length
+            return result
         open_at: int | None = None
         end = 0
         for chunk in self._missing_chunks(gaps):
             place = bases.chunk(chunk.hex, chunk.size) if self.job.algorithm == bases.algorithm else None
-            if open_at is not None and (place or chunk.start != end or chunk.stop - open_at > length):
+            length = _length(left, connections)
+            if open_at is not None and (place or chunk.start != end or chunk.start - open_at >= length):
                 result.append(Segment(self, open_at, end))
+                left -= end - open_at
                 open_at = None
             if place:
                 result.append(Segment(self, chunk.start, chunk.stop, place))
