@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -48,8 +49,8 @@ def test_two_of_us_and_a_cosign_lose_nothing(
     for _ in range(3):
         reference = pushed(model, distribution.fresh())
         at_once(
-            *(lambda pair=pair, at=reference: ours("sign", at, "--key", pair.private) for pair in pairs),
-            lambda at=reference: cosign_sign(at, cosign_key),
+            *(partial(ours, "sign", reference, "--key", pair.private) for pair in pairs),
+            partial(cosign_sign, reference, cosign_key),
         )
         for pair in pairs:
             ran = run("verify", reference, "--key", pair.public)
