@@ -226,7 +226,7 @@ def test_connections_are_added_while_they_wait_for_the_network(
         time.sleep(0.005)
 
     store = Trouble(spoil=slowly)
-    download.fetch_all(store, [job(put(store, 8 * LARGE), tmp_path, [])], Meter())
+    download.fetch_all(store, [job(put(store, 4 * LARGE), tmp_path, [])], Meter())
     assert 2 < len(busy) <= download.CONNECTIONS
 
 
