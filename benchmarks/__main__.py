@@ -56,8 +56,9 @@ def measure(name: str, wanted: Sequence[str], scratch: Path | None = None) -> di
         throttled = stack.enter_context(proxy(root / "throttled", nginx, storage.host, RATE))
         counted = stack.enter_context(proxy(root / "counted", nginx, storage.host))
         bench = Bench(root, storage, setting, throttled, counted)
-        found = limits(root, min(setting.unit, 512 * MIB))
+        found = limits(root, storage, min(setting.unit, 512 * MIB))
         (root / "written").unlink()
+        storage.forget()
         for key in wanted:
             print(f"{time.monotonic() - began:6.0f} s  {key}", file=sys.stderr, flush=True)
             try:
