@@ -103,7 +103,6 @@ def test_a_registry_that_refuses_something_gets_no_tag(model: Path, route: str) 
         assert registry.tags == {"v1": str(pushed.digest)}
 
 
-@pytest.mark.xfail(reason="manifests.put: docker-registry says so of bytes that another client puts just now")
 def test_a_registry_that_trips_over_two_who_push_the_same(model: Path) -> None:
     """docker-registry 2.8 answers 400 DIGEST_INVALID while somebody else writes the same manifest; once."""
     body = json.dumps({"errors": [{"code": "DIGEST_INVALID", "message": "provided digest did not match"}]})
