@@ -3,17 +3,14 @@
 Guarantees: what is returned as a digest was computed from the very bytes that the store was given, or already
 has; a file that changes while it is read fails the push. A file is read once: hashed while it is sent, with the
 digest in the closing request. It is hashed first only where that may save the sending: where the digest cache
-knows it, or where the repository has a layer of that size already. While a registry stores what it has got, the
-next file is on its way. Memory is constant: one block for each worker.
+knows it, or where the repository has a layer of that size already. Memory is constant: one block for each worker.
 """
 
 from __future__ import annotations
 
 import hashlib
-import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from ocimodel.errors import DigestMismatchError
@@ -23,10 +20,7 @@ from ocimodel.transfer.digests import DigestCache, Identity
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.parallel import run_all
 
-SENDING = 4
-"""Large files whose bytes are on their way at the same time."""
-WORKERS = 8
-"""Uploads at the same time, those included that wait for the registry to store what it has got."""
+WORKERS = 4
 SMALL = 1024 * 1024
 """Up to this size a file is always hashed first: asking for it costs less than sending it in vain."""
 
@@ -62,15 +56,8 @@ def upload_all(
     Args:
         likely: sizes of blobs that the store has; a file of such a size is hashed before it is sent.
     """
-    room = threading.Semaphore(SENDING)
 
     def upload(item: Upload, progress: Progress) -> Sent:
-        if item.source.size <= SMALL:
-            return put(item, progress)
-        with _turn(room, item.source.size, progress) as counted:
-            return put(item, counted)
-
-    def put(item: Upload, progress: Progress) -> Sent:
         digest = cache.get(item.identity) if item.identity else None
         if digest is None and (item.source.size <= SMALL or item.source.size in likely):
             digest = _hash(item, cache)
@@ -92,27 +79,6 @@ def upload_all(
         return run_all(upload, uploads, size=lambda item: item.source.size, workers=workers, progress=meter.advance)
     finally:
         meter.end()
-
-
-@contextmanager
-def _turn(room: threading.Semaphore, size: int, progress: Progress) -> Iterator[Progress]:
-    """Wait for room; it is given up with the last byte, not with the answer."""
-    room.acquire()
-    held, moved = True, 0
-
-    def count(more: int) -> None:
-        nonlocal held, moved
-        moved += more
-        if held and moved >= size:
-            held = False
-            room.release()
-        progress(more)
-
-    try:
-        yield count
-    finally:
-        if held:
-            room.release()
 
 
 def _send(store: Store, item: Upload, digest: Digest, progress: Progress) -> Sent:

@@ -4,9 +4,8 @@
     unknown digest   POST → one PATCH with all bytes → PUT?digest=      (hashed while they are sent)
     where that was refused or broke: POST → PATCH with Content-Range … → PUT?digest=
 
-Guarantees: see `Feed` for the bytes; after the commit the registry is asked for the blob's size, unless it was a
-small one in one request and the answer names its digest; a failed upload begins anew from a re-opened source.
-Memory: one block, or one chunk where chunks are needed.
+Guarantees: see `Feed` for the bytes; after the commit the registry is asked for the blob's size; a failed upload
+begins anew from a re-opened source. Memory: one block, or one chunk where chunks are needed.
 """
 
 from __future__ import annotations
@@ -191,8 +190,7 @@ class _Upload:
         stored = promised_digest(answer)
         if stored is not None and stored.algorithm == feed.digest.algorithm and stored != feed.digest:
             raise DigestMismatchError("blob as stored", expected=str(feed.digest), actual=str(stored))
-        if stored is None or feed.size > _SMALL or self._chunk:
-            self._confirm(feed.digest)
+        self._confirm(feed.digest)
         return feed.digest
 
     def _commit(self, body: Body) -> Answer:
