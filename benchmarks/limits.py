@@ -21,7 +21,7 @@ _BLOCK = 1024 * 1024
 
 
 def limits(directory: Path, registry: Registry, size: int, times: int = 3) -> dict[str, float]:
-    """Medians of ``times``: one pass of each hash, a copy through a socket, a file written and read, the registry."""
+    """Medians of ``times``: one pass of each hash, a copy through a socket, a file written and read, registry."""
     block = os.urandom(_BLOCK)
     hasher = hashlib.sha256()
     for _ in range(size // _BLOCK):
