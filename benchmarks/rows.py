@@ -227,15 +227,15 @@ def _oras_pull(bench: Bench, name: str, target: Path, host: str = "") -> list[st
     return [_peer("oras"), "pull", "--plain-http", "--no-tty", "-o", target, bench.reference(name, host)]
 
 
-def _pushes(bench: Bench, row: Row, directory: Path) -> Row:
+def _pushes(bench: Bench, row: Row, directory: Path, times: int = 0) -> Row:
     ours = Side(_push(bench, directory, "ours"), bench.forget)
     theirs = Side(_oras_push(bench, directory, "oras"), bench.forget, directory)
-    row.ours, row.theirs = bench.against(ours, theirs)
+    row.ours, row.theirs = bench.against(ours, theirs, times)
     row.value = _ratio(row.ours, row.theirs)
     return row
 
 
-def _pulls(bench: Bench, row: Row, directory: Path, host: str = "") -> Row:
+def _pulls(bench: Bench, row: Row, directory: Path, times: int = 0, host: str = "") -> Row:
     """Each pulls what it has pushed itself; where a file is a layer, these are the same blobs."""
     bench.forget()
     bench.call(_push(bench, directory, "ours"))
@@ -244,7 +244,7 @@ def _pulls(bench: Bench, row: Row, directory: Path, host: str = "") -> Row:
     away = partial(bench.without, target)
     ours = Side(_pull(bench, "ours", target, "--no-cache", host=host), away)
     theirs = Side(_oras_pull(bench, "oras", target, host=host), away)
-    row.ours, row.theirs = bench.against(ours, theirs)
+    row.ours, row.theirs = bench.against(ours, theirs, times)
     row.value = _ratio(row.ours, row.theirs)
     bench.without(target)
     return row
@@ -280,7 +280,7 @@ def pull_throttled(bench: Bench) -> Row:
     work = f"pull {_size(size)}, 50 MB/s a connection"
     row = Row("pull-throttled", work, "oras pull", "times as fast", 6.0, "more")
     row.extra["bytes"] = size
-    return _pulls(bench, row, directory, bench.throttled.host)
+    return _pulls(bench, row, directory, host=bench.throttled.host)
 
 
 def push_again(bench: Bench) -> Row:
@@ -343,7 +343,7 @@ def _small_files(bench: Bench, count: int, size: int, wanted: float, note: str, 
     work = f"{verb} {count:,} files of {_size(size)}"
     row = Row(f"{verb}-{count}x{size // KIB}", work, f"oras {verb}", "times as fast", wanted, "more", note=note)
     directory = small_files(bench.fresh("model"), count, size)
-    return (_pulls if pulling else _pushes)(bench, row, directory)
+    return (_pulls if pulling else _pushes)(bench, row, directory, min(3, bench.setting.times))
 
 
 def push_few(bench: Bench) -> Row:
@@ -367,19 +367,14 @@ def pull_many(bench: Bench) -> Row:
 # --- verification ------------------------------------------------------------
 
 
-def verify_directory(bench: Bench) -> Row:
+def _verify_directory(bench: Bench, name: str, count: int) -> Row:
     peer = _model_signing()
-    size = bench.setting.unit
-    directory = model(bench.fresh("model"), size, count=4, seed=3)
-    row = Row(
-        "verify-directory",
-        f"verify DIR, 4 files of {_size(size)}, in memory already",
-        "model_signing verify key",
-        "times as fast",
-        5.0,
-        "more",
-    )
-    row.extra["bytes"] = 4 * size
+    size = bench.setting.unit * 4 // count
+    directory = model(bench.fresh("model"), size, count=count, seed=3)
+    files = "one file" if count == 1 else f"{count} files"
+    work = f"verify DIR, {_size(count * size)} in {files}, in memory already"
+    row = Row(name, work, "model_signing verify key", "times as fast", 5.0, "more")
+    row.extra["bytes"] = count * size
     bench.forget()
     bench.call(_push(bench, directory, "ours", "--key", bench.key))
     target, signature = bench.fresh("pulled"), bench.fresh("model.sig")
@@ -404,6 +399,15 @@ def verify_directory(bench: Bench) -> Row:
     row.value = _ratio(row.ours, row.theirs)
     bench.without(target, signature)
     return row
+
+
+def verify_directory(bench: Bench) -> Row:
+    return _verify_directory(bench, "verify-directory", 1)
+
+
+def verify_directory_of_four(bench: Bench) -> Row:
+    """The peer hashes files on several cores, but each on one."""
+    return _verify_directory(bench, "verify-directory-of-four", 4)
 
 
 def verify_reference(bench: Bench) -> Row:
@@ -496,6 +500,7 @@ ROWS: Mapping[str, Callable[[Bench], Row]] = {
     "push-again": push_again,
     "delta": delta,
     "verify-directory": verify_directory,
+    "verify-directory-of-four": verify_directory_of_four,
     "push-few": push_few,
     "pull-few": pull_few,
     "push-many": push_many,
