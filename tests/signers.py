@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
+from ocimodel.attest.envelope import Envelope
 from ocimodel.attest.referrer import Attachment, attach
 from ocimodel.attest.statement import signature_statement
+from ocimodel.keys.public import PublicKey
 from ocimodel.keys.sealing import sign_statement
 from ocimodel.keys.signer import LocalSigner, Signer
 from ocimodel.oci import media
@@ -46,6 +48,10 @@ def attachment(
     signed = sign_statement(signer, statement or signature_statement(about.digest, claims))
     named = signer.public.keyid if keyid is None else keyid
     return attach(signed, to, predicate_type=predicate_type, keyid=named)
+
+
+def opens(key: PublicKey, envelope: Envelope) -> bool:
+    return key.verify(envelope.signature, envelope.signed)
 
 
 def read(found: Attachment) -> Candidate:

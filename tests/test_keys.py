@@ -24,9 +24,9 @@ from ocimodel.errors import FormatError, NotFoundError, StorageError, Unavailabl
 from ocimodel.keys import backend, cosign, files, passwords, pkcs8, specs
 from ocimodel.keys.algorithms import DEFAULT, Algorithm
 from ocimodel.keys.public import PublicKey, keyid_of_hint
-from ocimodel.keys.sealing import opens, sign_statement, verify_message
+from ocimodel.keys.sealing import sign_statement, verify_message
 from ocimodel.keys.signer import LocalSigner
-from tests.signers import ALICE, BOB, CAROL, MALLORY, MODEL
+from tests.signers import ALICE, BOB, CAROL, MALLORY, MODEL, opens
 
 PASSWORD = b"correct horse"
 

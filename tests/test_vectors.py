@@ -16,11 +16,11 @@ from ocimodel.attest.referrer import attach
 from ocimodel.attest.statement import Statement
 from ocimodel.errors import FormatError, UnsignedError, UntrustedError, UsageError
 from ocimodel.keys.public import PublicKey
-from ocimodel.keys.sealing import opens, verify_message
+from ocimodel.keys.sealing import verify_message
 from ocimodel.keys.specs import load_public
 from ocimodel.oci import media
 from ocimodel.trust.policy import TrustPolicy
-from tests.signers import ALICE, MODEL, evidence
+from tests.signers import ALICE, MODEL, evidence, opens
 from tests.test_trust import NOW
 
 PLACE = Path(os.environ.get("OCIMODEL_VECTORS") or Path(__file__).parents[2] / "shared" / "vectors")

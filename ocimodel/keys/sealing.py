@@ -1,13 +1,14 @@
 """Keys meet documents: signing a statement, checking an envelope.
 
 Guarantees: `sign_statement` adds nothing of its own (no time, no randomness), so with a deterministic signer the
-same statement gives the same bundle. `opens` is the one place where an envelope's signature is checked.
+same statement gives the same bundle. `opens` is the one place where a signature is checked.
 """
 
 from __future__ import annotations
 
 from ocimodel.attest.bundle import Bundle, public_key_bundle
 from ocimodel.attest.envelope import Envelope, pae
+from ocimodel.attest.signed import Signed, SignedStatement
 from ocimodel.attest.statement import Statement
 from ocimodel.errors import UnavailableError
 from ocimodel.keys.public import PublicKey
@@ -25,19 +26,21 @@ def sign_statement(signer: Signer, statement: bytes) -> bytes:
         UnavailableError: the device or the service that holds the key did not answer, or answered with something
             else than a signature by that key.
     """
-    Statement.from_bytes(statement)
+    parsed = Statement.from_bytes(statement)
     envelope = Envelope(payload=statement, signature=signer.sign(pae(media.INTOTO_PAYLOAD, statement)))
     # A faulty deterministic signature can give the private key away, so none leaves unchecked.
-    if not opens(signer.public, envelope):
+    if not opens(signer.public, SignedStatement(statement=parsed, signature=envelope.signature)):
         raise UnavailableError(
             f"the signature does not verify under {signer.public}", hint="Check the device or the service."
         )
     return public_key_bundle(envelope, signer.public.hint)
 
 
-def opens(key: PublicKey, envelope: Envelope) -> bool:
-    """Whether ``key`` signed ``envelope``. What the payload says is the caller's to judge."""
-    return key.verify(envelope.signature, envelope.signed)
+def opens(key: PublicKey, signed: Signed) -> bool:
+    """Whether ``key`` signed what ``signed`` says. Whether it says the right thing is the caller's to judge."""
+    if signed.algorithm:
+        return False  # no format that states an algorithm is read yet
+    return key.verify(signed.signature, signed.message)
 
 
 def verify_message(bundle: Bundle, key: PublicKey, digest: bytes, algorithm: str = "sha256") -> bool:

@@ -37,9 +37,9 @@ def attestations(
 ) -> tuple[Judged, ...]:
     """Every statement that is not a signature, with what it is worth under ``keys``; for people to look at."""
     return tuple(
-        judge_signer(candidate, candidate.statement, evidence.subject, keys, now, context)
+        judge_signer(candidate, candidate.signed, evidence.subject, keys, now, context)
         for candidate in evidence.candidates
-        if candidate.statement is not None and not candidate.statement.is_signature
+        if candidate.signed is not None and not candidate.signed.approves
     )
 
 

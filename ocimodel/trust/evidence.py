@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from ocimodel.attest.bundle import Bundle
 from ocimodel.attest.referrer import signature_format
+from ocimodel.attest.signed import Signed, SignedStatement
 from ocimodel.attest.statement import Statement
 from ocimodel.errors import DigestMismatchError, FormatError
 from ocimodel.keys.public import keyid_of_hint
@@ -40,7 +41,8 @@ class Candidate:
         format: ``sigstore``, ``notation``, ``cosign-legacy``, or empty where it is none of these.
         signature_like: whether it presents itself as a signature; False for attestations and anything else.
         subject: what its manifest refers to.
-        problem: why it cannot be judged further; empty where ``bundle`` and ``statement`` are there.
+        signed: what it says, and how to check that; None where it could not be parsed so far.
+        problem: why it cannot be judged further; empty where ``signed`` is there.
         damaged: the problem lies in its bytes, not in what this version can read.
     """
 
@@ -50,10 +52,14 @@ class Candidate:
     format: str = ""
     signature_like: bool = False
     subject: Descriptor | None = None
-    bundle: Bundle | None = field(default=None, repr=False)
-    statement: Statement | None = field(default=None, repr=False)
+    signed: Signed | None = field(default=None, repr=False)
     problem: str = ""
     damaged: bool = False
+
+    @property
+    def statement(self) -> Statement | None:
+        """The in-toto statement, where there is one."""
+        return self.signed.statement if self.signed else None
 
     @classmethod
     def unreadable(cls, entry: Descriptor, problem: str) -> Candidate:
@@ -149,18 +155,24 @@ def _from_manifest(entry: Descriptor, manifest: Manifest, blob: bytes) -> Candid
 
 def _from_bundle(found: Candidate, bundle: Bundle) -> Candidate:
     hinted = keyid_of_hint(bundle.hint) if bundle.hint else None
-    found = replace(found, bundle=bundle, names=found.names | ({hinted} if hinted else frozenset()))
+    found = replace(found, names=found.names | ({hinted} if hinted else frozenset()))
     if bundle.envelope is None:
         return replace(found, problem="a signature over bytes, not over a statement, approves no artifact")
     try:
         statement = Statement.from_bytes(bundle.envelope.payload)
     except FormatError as error:
         return replace(found, problem=f"statement: {error.message}", damaged=True)
+    signed = SignedStatement(
+        statement=statement,
+        signature=bundle.envelope.signature,
+        certificates=bundle.certificates,
+        timestamps=bundle.timestamps,
+    )
     problem = "signed with a certificate, which is not supported without a trusted root"
     return replace(
         found,
-        statement=statement,
-        signature_like=found.signature_like or statement.is_signature,
+        signed=signed,
+        signature_like=found.signature_like or signed.approves,
         problem=problem if bundle.certificates else "",
     )
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from ocimodel.attest.statement import Statement
+from ocimodel.attest.signed import Signed
 from ocimodel.errors import FormatError
 from ocimodel.keys.public import PublicKey
 from ocimodel.keys.sealing import opens
@@ -74,33 +74,33 @@ def judge(
     context: Mapping[str, str],
 ) -> Judged:
     """What ``candidate`` is worth as a signature of ``subject``."""
-    statement = candidate.statement
-    if statement is None:
+    signed = candidate.signed
+    if signed is None:
         return Judged(candidate=candidate, status=_unread(candidate), detail=candidate.problem)
-    judged = judge_signer(candidate, statement, subject, keys, now, context)
+    judged = judge_signer(candidate, signed, subject, keys, now, context)
     # Where the manifest calls it a trusted key's signature and the bytes don't verify, damage may have made
     # the text say something else; everywhere else the statement says what it is.
     damaged = candidate.signature_like and judged.status is Status.BAD_SIGNATURE
-    if statement.is_signature or damaged:
+    if signed.approves or damaged:
         return judged
-    detail = f"says {statement.predicate_type}, which approves nothing"
+    detail = f"says {signed.predicate_type}, which approves nothing"
     return Judged(candidate=candidate, status=Status.ATTESTATION, detail=detail, key=judged.key)
 
 
 def judge_signer(
     candidate: Candidate,
-    statement: Statement,
+    signed: Signed,
     subject: Descriptor,
     keys: Sequence[PublicKey],
     now: datetime,
     context: Mapping[str, str],
 ) -> Judged:
-    """What ``statement`` is worth as something that one of ``keys`` said about ``subject``, whatever it says."""
+    """What ``signed`` is worth as something that one of ``keys`` said about ``subject``, whatever it says."""
     if candidate.problem:
         return Judged(candidate=candidate, status=_unread(candidate), detail=candidate.problem)
-    key = signer_of(candidate, keys)
+    key = signer_of(candidate, signed, keys)
     if key is not None:
-        return _judge_claims(candidate, statement, key, subject, now, context)
+        return _judge_claims(candidate, signed, key, subject, now, context)
     if any(key.keyid in candidate.names for key in keys):
         detail = "names a trusted key, which has not signed these bytes"
         return Judged(candidate=candidate, status=Status.BAD_SIGNATURE, detail=detail)
@@ -109,13 +109,13 @@ def judge_signer(
 
 def _judge_claims(
     candidate: Candidate,
-    statement: Statement,
+    signed: Signed,
     key: PublicKey,
     subject: Descriptor,
     now: datetime,
     context: Mapping[str, str],
 ) -> Judged:
-    matching = statement.subjects_of(subject.digest)
+    matching = signed.subjects_of(subject)
     attached = candidate.subject is not None and candidate.subject.digest == subject.digest
     if not matching or not attached:
         detail = "made for another artifact" if not matching else "attached to another artifact"
@@ -125,7 +125,7 @@ def _judge_claims(
         return Judged(candidate=candidate, status=Status.AMBIGUOUS, detail=detail, key=key)
     claims = matching[0].annotations
     try:
-        expires = claiming.expiry(claims)
+        expires = min(filter(None, (claiming.expiry(claims), signed.expires)), default=None)
     except FormatError as error:
         return Judged(candidate=candidate, status=Status.BAD_CLAIM, detail=error.message, key=key, claims=claims)
     status, detail = Status.GOOD, ""
@@ -137,14 +137,10 @@ def _judge_claims(
     return Judged(candidate=candidate, status=status, detail=detail, key=key, claims=claims, expires=expires)
 
 
-def signer_of(candidate: Candidate, keys: Sequence[PublicKey]) -> PublicKey | None:
-    """The key that signed the candidate's envelope. The one it names is tried first; the name proves nothing."""
-    envelope = candidate.bundle.envelope if candidate.bundle else None
-    # Only what was parsed from the signed bytes is ever believed.
-    if envelope is None or candidate.statement is None or candidate.statement.raw != envelope.payload:
-        return None
+def signer_of(candidate: Candidate, signed: Signed, keys: Sequence[PublicKey]) -> PublicKey | None:
+    """The key that signed it. The one that the candidate names is tried first; the name proves nothing."""
     for key in sorted(keys, key=lambda key: key.keyid not in candidate.names):
-        if opens(key, envelope):
+        if opens(key, signed):
             return key
     return None
 
