@@ -537,7 +537,7 @@ def test_a_faulty_signature_does_not_leave() -> None:
     class Faulty:
         public = ALICE.public
 
-        def sign(self, message: bytes) -> bytes:
+        def sign(self, message: bytes, *, pss: bool = False) -> bytes:
             return MALLORY.sign(message)
 
     with pytest.raises(UnavailableError, match="does not verify"):

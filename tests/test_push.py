@@ -77,7 +77,7 @@ class Broken:
 
     public: PublicKey = ALICE.public
 
-    def sign(self, message: bytes) -> bytes:
+    def sign(self, message: bytes, *, pss: bool = False) -> bytes:
         raise UnavailableError("the device does not answer")
 
 

@@ -32,12 +32,21 @@ DEFAULT = Algorithm.ECDSA_P256
 
 @dataclass(frozen=True, slots=True)
 class Scheme:
-    """``hash``: of the message; None where the scheme hashes by itself (Ed25519, RFC 8032, pure)."""
+    """``hash``: of the message; None where the scheme hashes by itself (Ed25519, RFC 8032, pure).
+
+    ``pss_hash``: what goes with an RSA key in RSASSA-PSS, by the Notary Project's table (signature specification,
+    "Signature Algorithm Requirements").
+    """
 
     family: str
     hash: str | None
     bits: int = 0
     curve: str = ""
+    pss_hash: str = ""
+
+    def hash_for(self, *, pss: bool) -> str | None:
+        """The message's hash; ``pss`` only concerns RSA."""
+        return self.pss_hash if pss and self.pss_hash else self.hash
 
 
 _SCHEMES = {
@@ -46,7 +55,7 @@ _SCHEMES = {
     Algorithm.ECDSA_P521: Scheme("ecdsa", "sha512", curve="secp521r1"),
     Algorithm.ED25519: Scheme("ed25519", None),
     # RSASSA-PKCS1-v1_5 with SHA-256 for each size, as cosign has it.
-    Algorithm.RSA_2048: Scheme("rsa", "sha256", bits=2048),
-    Algorithm.RSA_3072: Scheme("rsa", "sha256", bits=3072),
-    Algorithm.RSA_4096: Scheme("rsa", "sha256", bits=4096),
+    Algorithm.RSA_2048: Scheme("rsa", "sha256", bits=2048, pss_hash="sha256"),
+    Algorithm.RSA_3072: Scheme("rsa", "sha256", bits=3072, pss_hash="sha384"),
+    Algorithm.RSA_4096: Scheme("rsa", "sha256", bits=4096, pss_hash="sha512"),
 }

@@ -2,7 +2,8 @@
 
 Guarantees: a key of another kind or size than `algorithms` lists never becomes a key here. ECDSA signatures are
 deterministic (RFC 6979) wherever the linked OpenSSL can (3.2 and later; the published wheels all do), and RSA and
-Ed25519 ones always are. Verification never raises about a signature: it is good, or it is not.
+Ed25519 ones always are, but for RSASSA-PSS, which is salted. Verification never raises about a signature: it is
+good, or it is not.
 """
 
 from __future__ import annotations
@@ -69,23 +70,25 @@ def describe(der: bytes) -> Algorithm:
     return algorithm_of(_public(der))
 
 
-def verify(der: bytes, signature: bytes, message: bytes) -> bool:
-    """Whether the key signed ``message``."""
-    return _verify(_public(der), signature, message, prehashed=False)
+def verify(der: bytes, signature: bytes, message: bytes, *, pss: bool = False) -> bool:
+    """Whether the key signed ``message``; an RSA key by PKCS #1 v1.5 or, with ``pss``, by PSS of any salt."""
+    return _verify(_public(der), signature, message, prehashed=False, pss=pss)
 
 
 def verify_digest(der: bytes, signature: bytes, digest: bytes) -> bool:
     """As `verify`, for a message of which only the digest is known. Pure Ed25519 cannot: False."""
-    return _verify(_public(der), signature, digest, prehashed=True)
+    return _verify(_public(der), signature, digest, prehashed=True, pss=False)
 
 
-def sign(key: PrivateHandle, message: bytes) -> bytes:
-    """ECDSA as ASN.1 DER, as Sigstore has it; deterministic."""
-    algorithm = _HASHES.get(algorithm_of(key).scheme.hash or "")
+def sign(key: PrivateHandle, message: bytes, *, pss: bool = False) -> bytes:
+    """ECDSA as ASN.1 DER, as Sigstore has it; deterministic. RSA by PKCS #1 v1.5, or by PSS where asked for."""
+    algorithm = _HASHES.get(algorithm_of(key).scheme.hash_for(pss=pss) or "")
     if isinstance(key, ed25519.Ed25519PrivateKey):
         return key.sign(message)
     assert algorithm is not None
     if isinstance(key, rsa.RSAPrivateKey):
+        if pss:
+            return key.sign(message, padding.PSS(padding.MGF1(algorithm), algorithm.digest_size), algorithm)
         return key.sign(message, padding.PKCS1v15(), algorithm)
     try:
         return key.sign(message, ec.ECDSA(algorithm, deterministic_signing=True))
@@ -154,14 +157,14 @@ def _spki(key: object) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-def _verify(key: PublicHandle, signature: bytes, data: bytes, *, prehashed: bool) -> bool:
+def _verify(key: PublicHandle, signature: bytes, data: bytes, *, prehashed: bool, pss: bool) -> bool:
     try:
         if isinstance(key, ed25519.Ed25519PublicKey):
             if prehashed:
                 return False
             key.verify(signature, data)
             return True
-        name = algorithm_of(key).scheme.hash
+        name = algorithm_of(key).scheme.hash_for(pss=pss)
         assert name is not None
         algorithm: hashes.HashAlgorithm | utils.Prehashed = _HASHES[name]
         if prehashed:
@@ -169,7 +172,8 @@ def _verify(key: PublicHandle, signature: bytes, data: bytes, *, prehashed: bool
                 return False
             algorithm = utils.Prehashed(_HASHES[name])
         if isinstance(key, rsa.RSAPublicKey):
-            key.verify(signature, data, padding.PKCS1v15(), algorithm)
+            how = padding.PSS(padding.MGF1(_HASHES[name]), padding.PSS.AUTO) if pss else padding.PKCS1v15()
+            key.verify(signature, data, how, algorithm)
         else:
             key.verify(signature, data, ec.ECDSA(algorithm))
     except (InvalidSignature, ValueError):

@@ -64,11 +64,11 @@ class PublicKey:
         """What Sigstore bundles call this key: base64 of the same hash."""
         return base64.b64encode(hashlib.sha256(self.der).digest()).decode("ascii")
 
-    def verify(self, signature: bytes, message: bytes) -> bool:
-        """Whether the holder of this key signed ``message``."""
+    def verify(self, signature: bytes, message: bytes, *, pss: bool = False) -> bool:
+        """Whether the holder of this key signed ``message``; with ``pss``, an RSA one by RSASSA-PSS (any salt)."""
         from ocimodel.keys import backend
 
-        return backend.verify(self.der, signature, message)
+        return backend.verify(self.der, signature, message, pss=pss)
 
     def verify_digest(self, signature: bytes, digest: bytes) -> bool:
         """As `verify`, where only the message's digest is at hand. False for Ed25519, which needs the message."""

@@ -20,10 +20,16 @@ class Signer(Protocol):
     @property
     def public(self) -> PublicKey: ...
 
-    def sign(self, message: bytes) -> bytes:
-        """The signature over ``message`` by the scheme of ``public.algorithm``.
+    def sign(self, message: bytes, *, pss: bool = False) -> bytes:
+        """The signature over ``message`` by the scheme of ``public.algorithm``; ECDSA's as ASN.1 DER.
+
+        Args:
+            pss: RSA keys sign by RSASSA-PSS, with the hash of `Scheme.pss_hash`, MGF1 of the same hash and a salt
+                of its length, as the Notary Project has it. Other keys know one scheme and do not mind.
 
         Raises:
+            UsageError: the place where the key lives does not sign in that way.
+            AuthenticationError: it does not let us.
             UnavailableError: the device or the service that holds the key did not answer.
         """
         ...
@@ -44,10 +50,10 @@ class LocalSigner:
     def public(self) -> PublicKey:
         return self._public
 
-    def sign(self, message: bytes) -> bytes:
+    def sign(self, message: bytes, *, pss: bool = False) -> bytes:
         from ocimodel.keys import backend
 
-        return backend.sign(self._handle, message)
+        return backend.sign(self._handle, message, pss=pss)
 
     def private_pem(self, password: bytes | None) -> bytes:
         """PKCS#8 PEM, encrypted where there is a password; for `ocimodel.keys.files` alone."""
