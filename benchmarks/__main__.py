@@ -65,6 +65,8 @@ def measure(name: str, wanted: Sequence[str], scratch: Path | None = None) -> di
                 rows.append(ROWS[key](bench))
             except MissingError as missing:
                 skipped.append({"name": key, "why": str(missing)})
+            else:
+                print(f"         {rows[-1].value:.4g} {rows[-1].unit}", file=sys.stderr, flush=True)
             bench.without(root / "model")
     if rows:
         rows.append(memory(rows))

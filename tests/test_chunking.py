@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import random
+from collections.abc import Callable
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from blake3 import blake3
@@ -18,6 +21,8 @@ from ocimodel.model.chunkindex import MAX_CHUNK, MIN_TENSOR, ChunkIndex, LayerIn
 from ocimodel.model.chunking import ChunkHasher, cut
 from ocimodel.model.header import Tensor
 from ocimodel.oci.digest import Digest
+from tests.data.chunk_vector import content, layer
+from tests.documents import problems
 
 MIB = 1024 * 1024
 
@@ -172,7 +177,7 @@ def test_a_good_document_is_read() -> None:
         ({"tensors": [["x", 0, 4, "zz"]]}, "a digest of 64 digits"),
         ({"tensors": [["x", -1, 4, A]]}, "behind the one before it"),
         ({"tensors": [["x", 0, 2**70, A]]}, "a number has more than 20 digits|within the layer"),
-        ({"version": 99}, "version: must be 0"),
+        ({"version": 99}, "version: must be 1"),
         ({"algorithm": "md5"}, "algorithm: must be one of"),
         ({"layers": [GOOD, GOOD]}, "is listed twice"),
         ({"more": 1}, "more: is not a known field"),
@@ -195,9 +200,43 @@ def test_a_document_over_the_cap_is_refused() -> None:
         ChunkIndex.from_bytes(b" " * (chunkindex.MAX_BYTES + 1), {})
 
 
-def test_the_golden_index() -> None:
-    size, tensors = tensors_of(100, [MIB, 10, 0, 20, 17 * MIB])
-    data = random.Random(1).randbytes(size)
-    layer = index_of(data, tensors)
-    raw = ChunkIndex(algorithm="blake3", layers={layer.digest: layer}).to_bytes()
-    assert str(Digest.of(raw)) == "sha256:deb02800a02eb251e56f408e4ea9c726128cf7f32466347ce89b940ad590acfd"
+VECTOR = json.loads((Path(__file__).parent / "data/vectors/chunk-index.json").read_text())
+
+
+@pytest.mark.parametrize("algorithm", ["blake3", "sha256"])
+def test_the_published_vector(algorithm: str) -> None:
+    """Frozen: where this fails, the format has changed, and its version with it."""
+    published = VECTOR["indexes"][algorithm]
+    layers = [layer(recipe, algorithm) for recipe in VECTOR["files"]]
+    raw = ChunkIndex(algorithm=algorithm, layers={item.digest: item for item in layers}).to_bytes()
+    assert raw.decode() == published["document"]
+    assert str(Digest.of(raw)) == published["digest"]
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "digest"), [("blake3", lambda data: blake3(data).hexdigest()), ("sha256", sha256)]
+)
+def test_the_published_vector_is_what_it_says(algorithm: str, digest: Callable[[bytes], str]) -> None:
+    """Read with nothing of ours."""
+    document = json.loads(VECTOR["indexes"][algorithm]["document"])
+    assert problems(document, "chunk-index") == []
+    contents = {f"sha256:{sha256(raw)}": raw for raw in map(content, VECTOR["files"])}
+    assert [found["digest"] for found in document["layers"]] == sorted(contents)
+    for found in document["layers"]:
+        raw = contents[found["digest"]]
+        assert found["size"] == len(raw)
+        at, edges = 0, {0}
+        for size, hexadecimal in found["chunks"]:
+            assert digest(raw[at : at + size]) == hexadecimal
+            at += size
+            edges.add(at)
+        assert at == len(raw)
+        for _, start, size, *own in found["tensors"]:
+            if own:
+                assert digest(raw[start : start + size]) == own[0]
+            else:
+                assert {start, start + size} <= edges or not size

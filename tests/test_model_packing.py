@@ -46,7 +46,7 @@ def test_making_the_data_again_changes_nothing(tmp_path: Path) -> None:
     made = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     kept = {
         str(path.relative_to(HERE)): path.read_bytes()
-        for folder in ("model", "golden")
+        for folder in ("model", "vectors", "golden")
         for path in (HERE / folder).rglob("*")
         if path.is_file()
     }

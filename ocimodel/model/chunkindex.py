@@ -1,6 +1,6 @@
 """The chunk index: digests of the pieces of a model's weight files (`docs/reference/chunk-index.md`).
 
-    index   = {"algorithm": "blake3" | "sha256", "layers": [layer …], "version": 0}
+    index   = {"algorithm": "blake3" | "sha256", "layers": [layer …], "version": 1}
     layer   = {"chunks": [[size, hex] …], "digest": "sha256:…", "size": n, "tensors": [tensor …]}
     tensor  = [name, offset, size]          it is made of whole chunks, whose digests speak for it
             | [name, offset, size, hex]     it shares a chunk with others
@@ -26,7 +26,7 @@ from ocimodel.oci.descriptor import MAX_SIZE
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.manifest import Manifest
 
-VERSION = 0
+VERSION = 1
 MAX_BYTES = 32 * 1024 * 1024
 MAX_CHUNK = 16 * 1024 * 1024
 MIN_TENSOR = 1024 * 1024

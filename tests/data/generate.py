@@ -1,6 +1,7 @@
 """Makes what is in this directory; a rerun changes nothing. Run it as ``python -m tests.data.generate``.
 
     model/      a small model directory (`tests.models`), so that the goldens depend on our code alone
+    vectors/    published test vectors of formats of our own
     golden/     what packing makes of it: the documents, byte for byte, and digests of what is larger
 
 The goldens are a promise: the same files give the same digest with every version of ocimodel. Where they change,
@@ -16,6 +17,7 @@ from tempfile import TemporaryDirectory
 
 from ocimodel.model.packing import Packed, Packing, prepare
 from ocimodel.oci.digest import Digest
+from tests.data.chunk_vector import vector
 from tests.models import make_model, weights
 
 HERE = Path(__file__).resolve().parent
@@ -43,6 +45,9 @@ def main(target: Path) -> None:
         },
     }
     (golden / "digests.json").write_text(json.dumps(digests, indent=2) + "\n", encoding="utf-8")
+    vectors = target / "vectors"
+    vectors.mkdir(exist_ok=True)
+    (vectors / "chunk-index.json").write_text(json.dumps(vector(), indent=2) + "\n", encoding="utf-8")
 
 
 def make_many(directory: Path) -> Path:
