@@ -52,6 +52,8 @@ class Referrers:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._has_api: bool | None = None
+        # What this process wrote last into each fallback tag.
+        self._written: dict[str, bytes] = {}
 
     def list(self, subject: Digest, limit: int) -> ReferrerList:
         found = self._from_api(subject, limit) or _Found({})
@@ -74,7 +76,9 @@ class Referrers:
         if found is not None and (acknowledged or str(entry.digest) in found.entries):
             return
         with _lock_of(self._repository, fallback_tag(subject)):
-            _TagWriter(self._repository, subject, entry).run()
+            tag = fallback_tag(subject)
+            writer = _TagWriter(self._repository, subject, entry, self._written.get(tag, b""))
+            self._written[tag] = writer.run()
 
     def _from_api(self, subject: Digest, limit: int) -> _Found | None:
         """None where the registry has no such API."""
@@ -136,37 +140,41 @@ def _lock_of(repository: Repository, tag: str) -> threading.Lock:
 class _TagWriter:
     """One read-modify-write of a fallback tag, repeated until it holds."""
 
-    def __init__(self, repository: Repository, subject: Digest, entry: Descriptor) -> None:
+    def __init__(self, repository: Repository, subject: Digest, entry: Descriptor, mine: bytes) -> None:
         self._repository = repository
         self._subject = subject
         self._tag = fallback_tag(subject)
         self._entry = entry
         self._patience = repository.transport.patience
+        self._mine = mine
+        # Its entry only keeps a blob alive, and whoever pushes the same artifact writes the very same entry.
+        self._may_be_lost = entry.artifact_type == media.CHUNK_INDEX
         # What was read in any round, so that it can be put back if somebody's write loses it with ours.
         self._seen: dict[str, dict[str, Any]] = {}
 
-    def run(self) -> None:
+    def run(self) -> bytes:
+        """The document that stands there in the end, as it was read last."""
         use_etag = True
         written = False
         before: dict[str, Any] = {}
         for round_ in range(_ROUNDS):
-            document, etag = self._read()
+            document, raw, etag = self._read()
             ours = str(self._entry.digest)
             if any(_digest_of(item) == ours for item in document["manifests"]):
-                if not written:
-                    return
+                if not written or self._may_be_lost:
+                    return raw
                 # Somebody who had read before we wrote may still write: look once more after he must have.
                 written = False
                 self._pause(round_)
                 continue
-            if document["manifests"] and document != before:
+            if document["manifests"] and document != before and raw != self._mine:
                 # Others write here as well: begin only once nobody has for a moment.
                 before = document
                 self._patience.sleep(self._patience.settle / 2)
                 continue
-            raw = self._merged(document)
+            merged = self._merged(document)
             headers = {"If-Match": etag} if etag and use_etag else {}
-            answer = manifests.put(self._repository, raw, media.OCI_INDEX, self._tag, headers=headers)
+            answer = manifests.put(self._repository, merged, media.OCI_INDEX, self._tag, headers=headers)
             if answer.status == 412:
                 use_etag = round_ < _ROUNDS // 2  # some registry may never find it equal
                 self._pause(round_)
@@ -176,14 +184,14 @@ class _TagWriter:
             f"{self._repository.host}/{self._repository.path}: others keep overwriting the tag {self._tag}"
         )
 
-    def _read(self) -> tuple[dict[str, Any], str]:
+    def _read(self) -> tuple[dict[str, Any], bytes, str]:
         empty: dict[str, Any] = {"schemaVersion": 2, "mediaType": media.OCI_INDEX, "manifests": []}
         try:
             found = manifests.get(self._repository, self._tag, limit=PAGE_BYTES)
         except NotFoundError:
-            return empty, ""
+            return empty, b"", ""
         if found.descriptor.digest == self._subject:  # GitLab
-            return empty, ""
+            return empty, b"", ""
         if found.descriptor.media_type != media.OCI_INDEX:
             raise FormatError(
                 f"the tag {self._tag} of {self._repository.host}/{self._repository.path} is not an image index",
@@ -192,7 +200,7 @@ class _TagWriter:
         document = dict(_index(found.raw).object())
         for item in document["manifests"]:
             self._seen.setdefault(_digest_of(item), item)
-        return document, found.etag
+        return document, found.raw, found.etag
 
     def _merged(self, document: dict[str, Any]) -> bytes:
         present = {_digest_of(item) for item in document["manifests"]}
