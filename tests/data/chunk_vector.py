@@ -14,6 +14,7 @@ from typing import Any
 from ocimodel.model import safetensors
 from ocimodel.model.chunkindex import ChunkIndex, LayerIndex
 from ocimodel.model.chunking import ChunkHasher
+from ocimodel.model.reading import ReadAt
 from ocimodel.oci.digest import Digest
 
 MIB = 1024 * 1024
@@ -43,11 +44,15 @@ def recipes() -> list[dict[str, Any]]:
 
 
 def content(recipe: dict[str, Any]) -> bytes:
-    data = hashlib.shake_128(recipe["data"]["shake128"].encode("ascii")).digest(recipe["data"]["length"])
+    data = shake(recipe["data"]["shake128"], recipe["data"]["length"])
     if "header" not in recipe:
         return data
-    header = recipe["header"].encode("utf-8")
+    header = str(recipe["header"]).encode("utf-8")
     return len(header).to_bytes(8, "little") + header + data
+
+
+def shake(text: str, length: int) -> bytes:
+    return hashlib.shake_128(text.encode("ascii")).digest(length)
 
 
 def layer(recipe: dict[str, Any], algorithm: str) -> LayerIndex:
@@ -58,7 +63,7 @@ def layer(recipe: dict[str, Any], algorithm: str) -> LayerIndex:
     return hasher.index(Digest.of(raw))
 
 
-def reader(raw: bytes) -> safetensors.ReadAt:
+def reader(raw: bytes) -> ReadAt:
     def read_at(offset: int, length: int) -> bytes:
         stream = io.BytesIO(raw)
         stream.seek(offset)
