@@ -315,7 +315,6 @@ def test_a_key_file_that_cannot_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "spec",
     [
-        "pkcs11:token=t;object=o",
         "awskms:///alias/x",
         "gcpkms://projects/x",
         "azurekms://vault/key",

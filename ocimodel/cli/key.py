@@ -27,7 +27,7 @@ NoPassword = Annotated[bool, options.option("--no-password", help="Leave the pri
 Source = Annotated[
     str, options.argument("KEY", "A private key: PEM (PKCS#8, PKCS#1, SEC 1, cosign's) or env:NAME.")
 ]
-AnyKey = Annotated[str, options.argument("KEY", "A private or a public key.")]
+AnyKey = Annotated[str, options.argument("KEY", "A private or a public key: a file, env:NAME, pkcs11:…")]
 PublicOutput = Annotated[
     Path | None, options.option("--output", "-o", metavar="FILE", help="Write it here instead of stdout.")
 ]
@@ -100,16 +100,20 @@ def import_(
     examples="""
     ocimodel key public signing.key > signing.pub
     ocimodel key public env:SIGNING_PEM --output signing.pub
+    ocimodel key public 'pkcs11:token=ci;object=signing?module-path=/usr/lib/softhsm/libsofthsm2.so'
     """,
 )
 def public(
     run: Run, key: AnyKey, output: PublicOutput = None, password_file: options.PasswordFile = None
 ) -> Answer:
     """Show the public key (SPKI PEM) of a key; with --output write it, and print the file and the key's id."""
+    from ocimodel.keys.passwords import password_from
     from ocimodel.keys.specs import load_public
 
     try:
-        found = load_public(key)
+        found = load_public(
+            key, password_from(os.environ, lambda: material.ask(material.prompt_for(key)), password_file)
+        )
     except UsageError:
         if not _is_private(key):
             raise

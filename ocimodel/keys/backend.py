@@ -1,4 +1,4 @@
-"""The only module that imports `cryptography`. Import it inside functions: names and help must not pay for it.
+"""What `cryptography` does for keys. Import it inside functions: names and help must not pay for it.
 
 Guarantees: a key of another kind or size than `algorithms` lists never becomes a key here. ECDSA signatures are
 deterministic (RFC 6979) wherever the linked OpenSSL can (3.2 and later; the published wheels all do), and RSA and
@@ -26,7 +26,7 @@ _HASHES: dict[str, hashes.HashAlgorithm] = {
     "sha384": hashes.SHA384(),
     "sha512": hashes.SHA512(),
 }
-_HINT = "Use ECDSA P-256 (the default), P-384, P-521, Ed25519, or RSA with 2048, 3072 or 4096 bits."
+HINT = "Use ECDSA P-256 (the default), P-384, P-521, Ed25519, or RSA with 2048, 3072 or 4096 bits."
 _FAILURES = (ValueError, TypeError, UnsupportedAlgorithm)
 
 
@@ -42,7 +42,7 @@ def algorithm_of(key: object) -> Algorithm:
                 return algorithm
         elif isinstance(key, (ed25519.Ed25519PublicKey, ed25519.Ed25519PrivateKey)):
             return Algorithm.ED25519
-    raise UsageError("this kind or size of key is not supported", hint=_HINT)
+    raise UsageError("this kind or size of key is not supported", hint=HINT)
 
 
 def public_from_pem(pem: bytes) -> bytes:
@@ -50,7 +50,7 @@ def public_from_pem(pem: bytes) -> bytes:
     try:
         key = serialization.load_pem_public_key(pem)
     except _FAILURES:
-        raise UsageError("the public key is damaged or of an unknown kind", hint=_HINT) from None
+        raise UsageError("the public key is damaged or of an unknown kind", hint=HINT) from None
     algorithm_of(key)
     return _spki(key)
 

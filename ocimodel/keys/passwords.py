@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from ocimodel.errors import NotFoundError, StorageError, UsageError
+from ocimodel.keys import guard
 from ocimodel.keys.specs import Password
 
 VARIABLES = ("OCIMODEL_KEY_PASSWORD", "COSIGN_PASSWORD")
@@ -52,8 +53,9 @@ def new_password(env: Mapping[str, str], prompt: Prompt, file: Path | None = Non
 
 
 def _ask(env: Mapping[str, str], prompt: Prompt, file: Path | None) -> bytes | None:
+    guard.shut()
     if file is not None:
-        return _from_file(file)
+        return from_file(file)
     for name in VARIABLES:
         if name in env:
             return env[name].encode("utf-8", "surrogateescape")
@@ -61,17 +63,17 @@ def _ask(env: Mapping[str, str], prompt: Prompt, file: Path | None) -> bytes | N
     return None if answer is None else answer.encode("utf-8")
 
 
-def _from_file(path: Path) -> bytes:
+def from_file(path: Path, what: str = "password") -> bytes:
+    """The password, or the PIN, in a file. Raises `NotFoundError`, `StorageError`, `UsageError`."""
+    guard.shut()
     try:
         with path.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise NotFoundError(
-            f"there is no password file {path}", hint="Check the path of the password file."
-        ) from None
+        raise NotFoundError(f"there is no {what} file {path}", hint=f"Check the path of the {what} file.") from None
     except OSError as error:
-        raise StorageError(f"cannot read the password file {path}: {error.strerror}") from error
+        raise StorageError(f"cannot read the {what} file {path}: {error.strerror}") from error
     if len(data) > MAX_BYTES:
-        raise UsageError(f"a password has at most {MAX_BYTES} bytes")
+        raise UsageError(f"a {what} has at most {MAX_BYTES} bytes")
     # An editor ends the line; a password does not.
     return data.removesuffix(b"\n").removesuffix(b"\r")

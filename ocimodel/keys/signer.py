@@ -41,8 +41,9 @@ class LocalSigner:
     __slots__ = ("_handle", "_public")
 
     def __init__(self, handle: PrivateHandle, *, label: str = "") -> None:
-        from ocimodel.keys import backend
+        from ocimodel.keys import backend, guard
 
+        guard.shut()
         self._handle = handle
         self._public = PublicKey.from_der(backend.public_of(handle), label=label)
 

@@ -12,11 +12,15 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ocimodel.errors import NotFoundError, StorageError, UsageError
-from ocimodel.keys import pem
+from ocimodel.keys import guard, pem
 from ocimodel.keys.public import PublicKey
 from ocimodel.keys.signer import LocalSigner, Signer
+
+if TYPE_CHECKING:
+    from ocimodel.keys.custody import Custodian
 
 Password = Callable[[], bytes | None]
 """Gives the password of a key; empty where it has been said that there is none, None where nobody can tell."""
@@ -36,29 +40,34 @@ def load_signer(spec: str, password: Password = no_password) -> Signer:
     Raises:
         UsageError: it is no private key, its password is wrong or missing, or its scheme is not known.
         NotFoundError: there is no such file or variable.
-        UnavailableError: the device or the service that holds the key did not answer.
+        AuthenticationError: the device or the service that holds the key does not let us.
+        UnavailableError: it did not answer.
     """
+    guard.shut()
     scheme = scheme_of(spec)
     if scheme is not None:
-        return SCHEMES[scheme][0](spec)
+        return SCHEMES[scheme]().signer(spec, password)
     return local_signer(read(spec), password, label=label_of(spec))
 
 
-def load_public(spec: str) -> PublicKey:
-    """The public key that ``spec`` names.
+def load_public(spec: str, password: Password = no_password) -> PublicKey:
+    """The public key that ``spec`` names. ``password`` is for tokens that show it to those who log in only.
 
     Raises:
         UsageError: it is a private key, no key at all, or its scheme is not known.
-        NotFoundError: there is no such file or variable.
+        NotFoundError: there is no such file or variable, or no such key where it is said to be.
+        AuthenticationError: the device or the service does not let us.
+        UnavailableError: it did not answer.
     """
     scheme = scheme_of(spec)
     if scheme is not None:
-        return SCHEMES[scheme][1](spec)
+        return SCHEMES[scheme]().public(spec, password)
     return PublicKey.from_pem(read(spec), label=label_of(spec))
 
 
 def local_signer(data: bytes, password: Password = no_password, *, label: str = "") -> LocalSigner:
     """The private key in a PEM file's bytes. Raises `UsageError`."""
+    guard.shut()
     what = label or "the key"
     found = [(kind, block) for kind, block in pem.blocks(data) if pem.PRIVATE.search(kind)]
     if len(found) != 1:
@@ -140,22 +149,28 @@ def label_of(spec: str) -> str:
     return spec if spec.startswith(_ENV + ":") else os.path.basename(spec)
 
 
-def _not_yet(spec: str) -> Signer:
-    scheme = spec.partition(":")[0]
+def _token() -> Custodian:
+    from ocimodel.keys.custody import token
+
+    return token
+
+
+def _not_yet() -> Custodian:
     raise UsageError(
-        f"keys under {scheme}: are not in this version yet",
+        "keys in key services and plugins are not in this version yet",
         hint="Use a key file, or env:NAME with the PEM in an environment variable.",
     )
 
 
-def _not_yet_public(spec: str) -> PublicKey:
-    return _not_yet(spec).public
+SCHEMES: dict[str, Callable[[], Custodian]] = {
+    "pkcs11": _token,
+    "awskms": _not_yet,
+    "gcpkms": _not_yet,
+    "azurekms": _not_yet,
+    "hashivault": _not_yet,
+    "plugin": _not_yet,
+}
+"""Where keys live that never leave their device or service, and who speaks to it.
 
-
-SCHEMES: dict[str, tuple[Callable[[str], Signer], Callable[[str], PublicKey]]] = dict.fromkeys(
-    ("pkcs11", "awskms", "gcpkms", "azurekms", "hashivault", "plugin"), (_not_yet, _not_yet_public)
-)
-"""Where keys live that never leave their device or service: how to sign with one, how to get its public key.
-
-Specs come with one colon or, as cosign writes them, with ``://``; an entry takes both.
+Specs come with one colon or, as cosign writes them, with ``://``; each takes both.
 """
