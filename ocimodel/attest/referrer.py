@@ -51,6 +51,9 @@ def attach(bundle: bytes, subject: Descriptor, *, predicate_type: str, keyid: st
     return Attachment(manifest=raw, descriptor=Manifest.from_bytes(raw).descriptor, layer=layer, bundle=bundle)
 
 
+_LEGACY = frozenset({media.COSIGN_ARTIFACT, media.COSIGN_ATTESTATIONS, media.COSIGN_PAYLOAD})
+
+
 def signature_format(manifest: Manifest) -> str | None:
     """``sigstore``, ``notation`` or ``cosign-legacy`` for a manifest that carries such a signature, else None."""
     kinds = {manifest.artifact_type, manifest.config.media_type, *(x.media_type for x in manifest.layers[:1])}
@@ -58,11 +61,14 @@ def signature_format(manifest: Manifest) -> str | None:
         return "sigstore"
     if media.NOTARY_SIGNATURE in kinds or kinds & media.NOTARY_ENVELOPES:
         return "notation"
-    return "cosign-legacy" if media.COSIGN_ARTIFACT in kinds else None
+    return "cosign-legacy" if kinds & _LEGACY else None
 
 
 def signature_layer(manifest: Manifest) -> Descriptor | None:
-    """The one layer of a signature manifest, or None where this is none or has not exactly one layer."""
-    if signature_format(manifest) is None or len(manifest.layers) != 1:
+    """The one layer of a signature manifest, or None where this is none or has not exactly one layer.
+
+    Each layer of a legacy one of cosign's is a signature by itself: see `ocimodel.attest.legacy`.
+    """
+    if signature_format(manifest) in (None, "cosign-legacy") or len(manifest.layers) != 1:
         return None
     return manifest.layers[0]

@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
+from ocimodel.attest import legacy
 from ocimodel.attest.bundle import Bundle
 from ocimodel.attest.referrer import signature_format
 from ocimodel.attest.signed import Signed, SignedStatement
@@ -64,12 +65,11 @@ class Candidate:
     @classmethod
     def unreadable(cls, entry: Descriptor, problem: str) -> Candidate:
         """A referrer whose documents could not be had, judged by what the list says of it."""
-        kind = entry.artifact_type or ""
         return cls(
             digest=entry.digest,
             size=entry.size,
             names=_named(entry),
-            format="sigstore" if kind.startswith(media.SIGSTORE_BUNDLE_PREFIX) else "",
+            format=_expected_format(entry),
             signature_like=_rank(entry, frozenset()) == _LIKELY,
             problem=problem or "cannot be read",
             damaged=True,
@@ -113,13 +113,16 @@ def order(entries: Iterable[Descriptor], trusted: Collection[str]) -> tuple[list
     return ranked[:MAX_CANDIDATES], len(ranked) > MAX_CANDIDATES
 
 
-def read_candidate(entry: Descriptor, manifest: bytes, blob: bytes) -> Candidate:
+def read_candidate(entry: Descriptor, manifest: bytes, blob: bytes, subject: Descriptor | None = None) -> Candidate:
     """Parse a referrer. Never raises: what is wrong with it becomes the candidate's ``problem``.
 
     Args:
         entry: what the list says of it.
         blob: the manifest's one layer; empty where it has none, or more than one.
+        subject: what a legacy layer, which comes without a manifest, was found beside.
     """
+    if entry.media_type in legacy.LAYERS and not manifest:
+        return _from_layer(entry, blob, subject)
     try:
         entry.digest.check(manifest, "signature manifest")
         parsed = Manifest.from_bytes(manifest)
@@ -142,6 +145,8 @@ def _from_manifest(entry: Descriptor, manifest: Manifest, blob: bytes) -> Candid
     )
     if kind is None:
         return replace(found, problem="not a signature")
+    if kind == legacy.FORMAT:
+        return replace(found, problem="holds no signature of this artifact")
     if kind != "sigstore":
         return replace(found, problem=f"signatures of the kind {kind} are not read by this version")
     try:
@@ -151,6 +156,25 @@ def _from_manifest(entry: Descriptor, manifest: Manifest, blob: bytes) -> Candid
         return _from_bundle(found, Bundle.from_bytes(blob))
     except (FormatError, DigestMismatchError) as error:
         return replace(found, problem=error.message, damaged=True)
+
+
+def _from_layer(layer: Descriptor, blob: bytes, subject: Descriptor | None) -> Candidate:
+    found = replace(Candidate.unreadable(layer, ""), size=len(blob), subject=subject, problem="", damaged=False)
+    try:
+        signed = legacy.read_layer(layer, blob)
+    except (FormatError, DigestMismatchError) as error:
+        return replace(found, problem=error.message, damaged=True)
+    problem = "signed with a certificate, which is not supported without a trusted root"
+    return replace(
+        found, signed=signed, signature_like=signed.approves, problem=problem if signed.certificates else ""
+    )
+
+
+def _expected_format(entry: Descriptor) -> str:
+    kind = entry.artifact_type or ""
+    if entry.media_type in legacy.LAYERS or kind in (media.COSIGN_ARTIFACT, media.COSIGN_ATTESTATIONS):
+        return legacy.FORMAT
+    return "sigstore" if kind.startswith(media.SIGSTORE_BUNDLE_PREFIX) else ""
 
 
 def _from_bundle(found: Candidate, bundle: Bundle) -> Candidate:
@@ -183,7 +207,10 @@ def _named(entry: Descriptor) -> frozenset[str]:
 
 
 def _rank(entry: Descriptor, trusted: frozenset[str]) -> int:
-    attestation = entry.annotations.get(media.BUNDLE_PREDICATE_TYPE, media.COSIGN_SIGN) != media.COSIGN_SIGN
+    attestation = (
+        entry.annotations.get(media.BUNDLE_PREDICATE_TYPE, media.COSIGN_SIGN) != media.COSIGN_SIGN
+        or entry.media_type == media.DSSE_ENVELOPE
+    )
     if _named(entry) & trusted:
         return _NAMED_ATTESTATION if attestation else _NAMED
     if attestation:

@@ -61,8 +61,8 @@ def cosign_verify(
     return run("cosign", "verify", "--key", public, *offline, *arguments, reference, check=check)
 
 
-def cosign_attest(reference: str, key: CosignKey, predicate_type: str, predicate: Path) -> None:
+def cosign_attest(reference: str, key: CosignKey, predicate_type: str, predicate: Path, *arguments: str) -> None:
     """Attach a signed statement with ``cosign attest``, offline."""
     offline = ["--tlog-upload=false", "--use-signing-config=false", "--allow-http-registry", "--yes"]
     what = ["--type", predicate_type, "--predicate", str(predicate)]
-    run("cosign", "attest", "--key", key.private, *what, *offline, reference, env=_NO_PASSWORD)
+    run("cosign", "attest", "--key", key.private, *what, *offline, *arguments, reference, env=_NO_PASSWORD)
