@@ -51,50 +51,33 @@ def prompt_for(spec: str) -> str:
     return f"{'PIN' if spec.startswith('pkcs11:') else 'Password'} of {spec.partition('?')[0]}: "
 
 
-def trust(
-    run: Run, keys: Sequence[str], policy_file: str | None, *, enforce: bool = False
-) -> TrustPolicy | None:
-    """The policy of what was given anywhere, arguments first; None where nothing was.
-
-    Args:
-        enforce: whatever mode the policy says.
-    """
+def trust(run: Run, keys: Sequence[str], policy_file: str | None) -> TrustPolicy | None:
+    """The policy of what was given anywhere, arguments first; None where nothing was."""
     if any(not key.strip() for key in keys):
         raise UsageError("--key is empty", hint="Check that the variable in it is set.")
     if policy_file is not None and not policy_file.strip():
         raise UsageError("--policy is empty", hint="Check that the variable in it is set.")
-    if keys and policy_file is not None:
-        raise UsageError(
-            "--key and --policy both say whom to trust", hint="Name the key in the policy, or leave the policy out."
-        )
     if not keys and policy_file is None:
         keys = from_environment(VERIFY_KEY)
         policies = from_environment(POLICY)
         if len(policies) > 1:
             raise UsageError(f"{POLICY} names {len(policies)} files", hint="Name one, quoted if it has blanks.")
-        if keys and policies:
-            raise UsageError(
-                f"{VERIFY_KEY} and {POLICY} both say whom to trust", hint="Unset one of them, or give an argument."
-            )
         policy_file = policies[0] if policies else None
     if not keys and policy_file is None:
         return None
-    policy = load_policy(keys, policy_file)
     run.mode = "enforce"
-    if policy.digest:
-        run.policy = {"id": policy.id or None, "digest": policy.digest}
-    return policy.enforced() if enforce else policy
+    return load_policy(keys, policy_file)
 
 
 def load_policy(keys: Sequence[str], policy_file: str | None) -> TrustPolicy:
     """The one place where a trust policy is made of what a user named."""
-    if policy_file is not None:
-        from ocimodel.trust.files import load
-
-        return load(Path(policy_file))
     from ocimodel.keys.specs import load_public
     from ocimodel.trust.policy import TrustPolicy
 
+    if policy_file is not None:
+        raise UsageError(
+            "policy files are not available in this version", hint="Name the trusted keys: --key PUB (repeatable)."
+        )
     return TrustPolicy.of_keys(load_public(key) for key in keys)
 
 
