@@ -109,9 +109,9 @@ def test_a_misuse_with_json_is_a_document(
         ),
         pytest.param(f"push d {REF} --sign", "push --sign needs a key", id="sign-without-a-key"),
         pytest.param(f"sign {REF}", "sign needs a key", id="sign"),
-        pytest.param(f"verify {REF} --policy p", "policy files are not available in this version", id="policy"),
+        pytest.param(f"verify {REF} --key k --policy p", "--key and --policy both say whom to trust", id="policy"),
         pytest.param(
-            f"pull {REF} -o d --policy p", "policy files are not available in this version", id="pull-policy"
+            f"pull {REF} -o d --policy p --key k", "--key and --policy both say whom to trust", id="pull-policy"
         ),
         pytest.param(
             f"sign {REF} --key k --format notation",
@@ -219,6 +219,10 @@ def test_no_variable_turns_verification_off(name: str, world: World, monkeypatch
 
 def test_a_policy_in_the_environment_is_not_ignored(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OCIMODEL_POLICY", str(world.root / "policy.json"))
+    ran = run("pull", world.ref, "-o", world.root / "d")
+    assert (ran.code, ran.out) == (3, "")
+    assert "there is no policy" in ran.err
+    monkeypatch.setenv("OCIMODEL_VERIFY_KEY", str(world.pub))
     assert run("pull", world.ref, "-o", world.root / "d").code == 2
 
 

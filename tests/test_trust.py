@@ -29,8 +29,12 @@ from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.trust.attestations import attestations, attested
 from ocimodel.trust.claims import expiry, format_time, parse_time
+from ocimodel.trust.counting import Demand
 from ocimodel.trust.evidence import Candidate, Evidence
 from ocimodel.trust.policy import TrustPolicy, Verdict, Verified
+from ocimodel.trust.ring import KeyEntry, Ring
+from ocimodel.trust.rules import Rules
+from ocimodel.trust.scope import Glob
 from tests.signers import ALICE, BOB, CAROL, MALLORY, MODEL, OTHER, attachment, evidence, read
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
@@ -245,7 +249,7 @@ def test_one_key_twice_makes_one() -> None:
 
 def test_the_same_key_given_twice_is_one_key() -> None:
     again = PublicKey.from_pem(ALICE.public.to_pem(), label="the same")
-    assert len(TrustPolicy.of_keys([ALICE.public, again]).keys) == 1
+    assert len(TrustPolicy.of_keys([ALICE.public, again]).ring.entries) == 1
     with pytest.raises(ConfigurationError):
         TrustPolicy.of_keys([ALICE.public, again], 2)
 
@@ -258,11 +262,15 @@ def test_thresholds_that_cannot_be_meant(threshold: int) -> None:
 
 
 def test_a_policy_made_by_hand_is_no_weaker() -> None:
+    one = KeyEntry(id="alice", key=ALICE.public)
     for threshold in (-1, 0, 2):
+        demand = Demand(threshold=threshold, entries=frozenset({"alice"}))
         with pytest.raises(ConfigurationError):
-            TrustPolicy(keys=(ALICE.public,), threshold=threshold)
+            TrustPolicy(ring=Ring(entries=(one,)), scopes=(Rules(match=Glob.parse("**"), demand=demand),))
     with pytest.raises(ConfigurationError, match="twice"):
-        TrustPolicy(keys=(ALICE.public, replace(ALICE.public, label="again")))
+        Ring(entries=(one, KeyEntry(id="again", key=replace(ALICE.public, label="again"))))
+    with pytest.raises(ConfigurationError, match="twice"):
+        Ring(entries=(one, KeyEntry(id="alice", key=BOB.public)))
 
 
 # --- 14 --------------------------------------------------------------------------------------
@@ -477,7 +485,7 @@ def test_attestations_are_kept_apart() -> None:
         "bad-signature",
     ]
     (good,) = attested(found, [ALICE.public], NOW)
-    assert (good.key, good.statement.predicate) == (ALICE.public, {"accuracy": 0.91})
+    assert (good.signer.opening.keyid, good.statement.predicate) == (ALICE.public.keyid, {"accuracy": 0.91})
     assert attested(found, [ALICE.public], NOW, predicate_type="https://example.org/other") == ()
     assert len(attested(found, [ALICE.public], NOW, predicate_type=EVALUATION)) == 1
     assert attested(found, [], NOW) == ()

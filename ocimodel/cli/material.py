@@ -51,33 +51,58 @@ def prompt_for(spec: str) -> str:
     return f"{'PIN' if spec.startswith('pkcs11:') else 'Password'} of {spec.partition('?')[0]}: "
 
 
-def trust(run: Run, keys: Sequence[str], policy_file: str | None) -> TrustPolicy | None:
-    """The policy of what was given anywhere, arguments first; None where nothing was."""
+def trust(run: Run, keys: Sequence[str], policy_file: str | None, *, enforce: bool = False) -> TrustPolicy | None:
+    """The policy of what was given anywhere, arguments first; None where nothing was.
+
+    Args:
+        enforce: whatever mode the policy says.
+    """
     if any(not key.strip() for key in keys):
         raise UsageError("--key is empty", hint="Check that the variable in it is set.")
     if policy_file is not None and not policy_file.strip():
         raise UsageError("--policy is empty", hint="Check that the variable in it is set.")
+    if keys and policy_file is not None:
+        raise UsageError(
+            "--key and --policy both say whom to trust", hint="Name the key in the policy, or leave the policy out."
+        )
     if not keys and policy_file is None:
         keys = from_environment(VERIFY_KEY)
         policies = from_environment(POLICY)
         if len(policies) > 1:
             raise UsageError(f"{POLICY} names {len(policies)} files", hint="Name one, quoted if it has blanks.")
+        if keys and policies:
+            raise UsageError(
+                f"{VERIFY_KEY} and {POLICY} both say whom to trust", hint="Unset one of them, or give an argument."
+            )
         policy_file = policies[0] if policies else None
     if not keys and policy_file is None:
         return None
+    policy = load_policy(keys, policy_file)
     run.mode = "enforce"
-    return load_policy(keys, policy_file)
+    if policy.digest:
+        run.policy = {"id": policy.id or None, "digest": policy.digest}
+    return policy.enforced() if enforce else policy
+
+
+def judged_as(name: str | None) -> str | None:
+    """The name behind ``--as``, without tag and digest."""
+    if name is None:
+        return None
+    from ocimodel.oci.reference import Reference
+    from ocimodel.verbs.judging import judged_name
+
+    return judged_name(Reference.parse(name))
 
 
 def load_policy(keys: Sequence[str], policy_file: str | None) -> TrustPolicy:
     """The one place where a trust policy is made of what a user named."""
+    if policy_file is not None:
+        from ocimodel.trust.files import load
+
+        return load(Path(policy_file))
     from ocimodel.keys.specs import load_public
     from ocimodel.trust.policy import TrustPolicy
 
-    if policy_file is not None:
-        raise UsageError(
-            "policy files are not available in this version", hint="Name the trusted keys: --key PUB (repeatable)."
-        )
     return TrustPolicy.of_keys(load_public(key) for key in keys)
 
 

@@ -109,6 +109,13 @@ PolicyFile = Annotated[
     str | None,
     option("--policy", metavar="FILE", variable=None, help=f"A trust policy. {READ_BY_COMMAND}{POLICY}]"),
 ]
+Enforce = Annotated[
+    bool, option("--enforce", help="Enforce the policy, whichever mode it says. Nothing lowers a mode.")
+]
+As = Annotated[
+    str | None,
+    option("--as", metavar="HOST/REPO", help="Judge it under this name, as for a copy or a mirror."),
+]
 Context = Annotated[
     list[str] | None,
     option("--context", metavar="K=V", help="What the signed statements must agree with (repeatable)."),

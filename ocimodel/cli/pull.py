@@ -1,6 +1,7 @@
 """``ocimodel pull``."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -9,6 +10,9 @@ from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.values import pairs, rate
 from ocimodel.errors import Reason, UsageError
+
+if TYPE_CHECKING:
+    from ocimodel.verbs.pull import Pulled
 
 app = typer.Typer()
 
@@ -39,6 +43,8 @@ def pull(
     no_cache: options.NoCache = False,
     receipt: options.Receipt = None,
     provenance_out: options.ProvenanceOut = None,
+    name: options.As = None,
+    enforce: options.Enforce = False,
     context: options.Context = None,
     max_rate: options.MaxRate = None,
 ) -> Answer:
@@ -48,11 +54,11 @@ def pull(
     the model, and the output says so.
     """
     reference = run.reference(ref)
-    trust = material.trust(run, key or (), policy)
+    trust = material.trust(run, key or (), policy, enforce=enforce)
     if trust is None:
         run.partial = {"verified": False}
         if verify:
-            raise UsageError("--verify needs a key or a policy", hint="Give --key PUB or set OCIMODEL_VERIFY_KEY.")
+            raise UsageError("--verify needs a key or a policy", hint="Give --key PUB or --policy FILE.")
         if context:
             raise UsageError("--context is compared with what was signed", hint="Give --key PUB as well.")
     for directory in base or ():
@@ -74,21 +80,18 @@ def pull(
         cache=not no_cache,
         receipt=receipt,
         provenance_out=provenance_out,
+        name=material.judged_as(name),
         context=run.context,
         max_rate=rate(max_rate) if max_rate is not None else None,
         now=run.now,
     )
-    verified = pulled.verdict is not None
-    detail = f"{NOT_VERIFIED}: nothing is known about who made {pulled.reference}"
+    verdict = pulled.verdict
+    verified = verdict is not None and verdict.outcome == "pass"
     return Answer(
         text=str(output),
         reference=str(pulled.reference),
         digest=str(pulled.reference.digest),
-        outcome="pass" if verified else "warn",
-        klass="none" if verified else "trust",
-        reasons=() if verified else (Reason("trust", "not-verified", detail),),
-        signers=verdicts.signers(pulled.verdict) if pulled.verdict is not None else None,
-        warnings=[*pulled.warnings, *([] if verified else [detail])],
+        **_judgement(run, pulled),
         more={
             "destination": _absolute(pulled.destination),
             "verified": verified,
@@ -101,6 +104,20 @@ def pull(
             "warnings": list(pulled.warnings),
         },
     )
+
+
+def _judgement(run: Run, pulled: "Pulled") -> dict[str, Any]:
+    if pulled.verdict is not None:
+        run.judged(pulled.verdict)
+        said = verdicts.answered(pulled.verdict)
+        return {**said, "warnings": [*said["warnings"], *pulled.warnings]}
+    detail = f"{NOT_VERIFIED}: nothing is known about who made {pulled.reference}"
+    return {
+        "outcome": "warn",
+        "klass": "trust",
+        "reasons": (Reason("trust", "not-verified", detail),),
+        "warnings": [*pulled.warnings, detail],
+    }
 
 
 def _absolute(path: Path) -> str:

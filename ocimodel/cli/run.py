@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from ocimodel.oci.reference import Reference
     from ocimodel.stores.opening import Access
     from ocimodel.transfer.meter import Meter
+    from ocimodel.trust.verdict import Verdict
 
 Signers = Sequence[Mapping[str, Any]]
 
@@ -49,6 +50,8 @@ class Answer:
     reference: str | None = None
     digest: str | None = None
     outcome: Literal["pass", "warn"] = "pass"
+    would_exit: int = 0
+    """What enforcing would have exited with, where a softer mode let it pass."""
     klass: str = "none"
     reasons: tuple[Reason, ...] = ()
     signers: Signers | None = None
@@ -69,6 +72,7 @@ class Run:
         self.digest: str | None = None
         self.pinned: str | None = None
         self.mode: Mode | None = None
+        self.environment: str | None = None
         self.policy: Mapping[str, str | None] | None = None
         self.context: Mapping[str, str] = {}
         self.partial: dict[str, Any] = {}
@@ -113,6 +117,12 @@ class Run:
     def warn(self, text: str) -> None:
         self.console.line(f"warning: {text}")
 
+    def judged(self, verdict: Verdict) -> None:
+        """What was decided, for the audit event."""
+        self.name, self.digest = verdict.name, str(verdict.subject.digest)
+        self.mode = verdict.ruling.mode
+        self.environment = verdict.ruling.environment or None
+
     def execute(self, body: Callable[[], Answer]) -> int:
         """Call ``body`` and tell what came of it. Returns the exit code."""
         try:
@@ -139,7 +149,7 @@ class Run:
         if answer is not None:
             self.digest = answer.digest or self.digest
         if verdict := verdict_of(failure):
-            self.name, self.digest = verdict.name, str(verdict.subject.digest)
+            self.judged(verdict)
             if self._reference is not None:
                 self.pinned = str(self._reference.at(verdict.subject.digest))
         self._leave_event(answer, failure)
@@ -172,7 +182,7 @@ class Run:
             "digest": self.digest,
             "outcome": _outcome(answer, failure),
             "exitCode": code,
-            "wouldExit": code,
+            "wouldExit": _would_exit(answer, failure),
             "class": _class(answer, failure),
             "reasons": [
                 {
@@ -215,7 +225,7 @@ class Run:
             time=datetime.now(UTC),
             outcome=_outcome(answer, failure),
             exit_code=code,
-            would_exit=code,
+            would_exit=_would_exit(answer, failure),
             klass=_class(answer, failure),
             reasons=_reasons(answer, failure),
             actor=surroundings.actor(),
@@ -224,7 +234,7 @@ class Run:
             name=_absolute(self.name),
             digest=self.digest,
             mode=self.mode,
-            environment=surroundings.environment(),
+            environment=self.environment or surroundings.environment(),
             signers=_signers(answer, failure) or (),
             policy=self.policy,
             context=self.context,
@@ -249,6 +259,13 @@ def _outcome(answer: Answer | None, failure: OcimodelError | None) -> Literal["p
     if failure is not None:
         return "fail" if isinstance(failure, Refusal) else "error"
     return answer.outcome if answer else "pass"
+
+
+def _would_exit(answer: Answer | None, failure: OcimodelError | None) -> int:
+    if failure is None:
+        return answer.would_exit if answer else 0
+    verdict = verdict_of(failure)
+    return verdict.would_exit if verdict is not None and verdict.outcome == "fail" else failure.exit_code
 
 
 def _class(answer: Answer | None, failure: OcimodelError | None) -> str:

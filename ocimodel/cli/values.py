@@ -10,13 +10,10 @@ from collections.abc import Iterable
 from datetime import timedelta
 from pathlib import Path
 
-from ocimodel.errors import UsageError
+from ocimodel.errors import FormatError, UsageError
 from ocimodel.oci.media import PREFIX
 
-_DURATION = re.compile(r"([1-9][0-9]{0,8})([smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _RATE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(?:([KMG])(i)?)?B?(?:/s)?")
-_LONGEST = timedelta(days=36_525)
 MAX_DOCUMENT = 4 * 1024 * 1024
 
 
@@ -26,13 +23,13 @@ def duration(text: str) -> timedelta:
     >>> duration("90d").days
     90
     """
-    match = _DURATION.fullmatch(text)
-    if match is None:
-        raise UsageError(f"{text[:40]!r} is not a duration", hint="Write a number and a unit: 30m, 12h, 90d or 4w.")
-    value = timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
-    if value > _LONGEST:
-        raise UsageError(f"{text!r} is more than a hundred years", hint="Write 90d, for example.")
-    return value
+    from ocimodel.trust.claims import parse_duration
+
+    try:
+        return parse_duration(text)
+    except FormatError as error:
+        hint = "Write a number and a unit: 30m, 12h, 90d or 4w."
+        raise UsageError(error.what, hint=hint) from None
 
 
 def rate(text: str) -> float:

@@ -21,6 +21,26 @@ def signers(verdict: Verdict) -> list[dict[str, Any]]:
     return [report.to_dict() for report in verdict.signers]
 
 
+def answered(verdict: Verdict) -> dict[str, Any]:
+    """What an answer says of a verdict that let something pass."""
+    return {
+        "outcome": "warn" if verdict.outcome == "warn" else "pass",
+        "would_exit": verdict.would_exit,
+        "klass": verdict.klass,
+        "reasons": verdict.reasons,
+        "signers": signers(verdict),
+        "warnings": verdict.warnings,
+    }
+
+
+def verdict_line(verdict: Verdict, reference: str) -> str:
+    """The last line of a verification."""
+    if verdict.outcome == "pass":
+        return f"VERIFIED {reference}"
+    why = f"exit code {verdict.would_exit}, {verdict.reasons[0].reason}"
+    return f"WOULD BE REFUSED {reference} ({why}); {verdict.ruling.mode} lets it pass"
+
+
 def check_line(name: str, outcome: str, detail: str) -> str:
     """One line a check, its outcome first: what a reader looks for."""
     return f"{outcome:<4}  {name}: {detail}"

@@ -14,10 +14,6 @@ from ocimodel.oci.reference import LAYOUT_PREFIX, Reference
 
 app = typer.Typer()
 
-As = Annotated[
-    str | None,
-    options.option("--as", metavar="HOST/REPO", help="Judge it under this name, as for a copy or a mirror."),
-]
 From = Annotated[
     str | None,
     options.option("--ref", metavar="REF", help="What the directory was pulled from, where there is no receipt."),
@@ -43,9 +39,10 @@ def verify(
     key: options.VerifyKeys = None,
     policy: options.PolicyFile = None,
     full: options.Full = False,
-    name: As = None,
+    name: options.As = None,
     ref: From = None,
     context: options.Context = None,
+    enforce: options.Enforce = False,
     offline: Offline = False,
 ) -> Answer:
     """Verify an artifact where it is, or a directory that was pulled earlier.
@@ -55,15 +52,15 @@ def verify(
     directory = None if subject.startswith(LAYOUT_PREFIX) or not Path(subject).is_dir() else Path(subject)
     reference = _reference(run, subject, directory, ref)
     run.explain = lambda failure: _refused(failure, subject)
-    trust = material.trust(run, key or (), policy)
+    trust = material.trust(run, key or (), policy, enforce=enforce)
     if trust is None:
-        raise UsageError("verify needs a key or a policy", hint="Give --key PUB or set OCIMODEL_VERIFY_KEY.")
+        raise UsageError("verify needs a key or a policy", hint="Give --key PUB or --policy FILE.")
     if offline and reference is not None and not reference.is_layout:
         raise UsageError(
             f"--offline, but {reference.name} is in a registry", hint="Verify a pulled directory, or a layout."
         )
     run.context = pairs(context or (), "--context")
-    judged_as = Reference.parse(name).name if name is not None else None
+    judged_as = material.judged_as(name)
     from ocimodel.verbs.verify import verify_artifact, verify_directory
 
     if directory is not None:
@@ -90,13 +87,13 @@ def verify(
             now=run.now,
             meter=run.meter,
         )
-    run.name = Reference.parse(found.reference).name
+    run.judged(found.verdict)
     lines = [verdicts.check_line(check.name, check.outcome, check.detail) for check in found.checks]
     return Answer(
-        text="\n".join([*lines, f"VERIFIED {found.reference}"]),
+        text="\n".join([*lines, verdicts.verdict_line(found.verdict, found.reference)]),
         reference=found.reference,
         digest=str(found.digest),
-        signers=verdicts.signers(found.verdict),
+        **verdicts.answered(found.verdict),
         more={
             "checks": [
                 {"name": check.name, "outcome": check.outcome, "detail": check.detail} for check in found.checks

@@ -6,7 +6,7 @@ attached to it, not expired), and still approves nothing: signatures and attesta
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,38 +14,46 @@ from ocimodel.attest.statement import Statement
 from ocimodel.keys.public import PublicKey
 from ocimodel.oci.digest import Digest
 from ocimodel.trust.evidence import Evidence
-from ocimodel.trust.judge import Judged, Status, judge_signer
+from ocimodel.trust.judge import Judged, Signer, Status, Terms, judge_signer
+from ocimodel.trust.ring import Ring
 
 _NO_CONTEXT: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attested:
-    """A statement that ``key``, a trusted one, made about the artifact."""
+    """A statement that ``signer``, a trusted one, made about the artifact."""
 
     statement: Statement
-    key: PublicKey
+    signer: Signer
     digest: Digest
     claims: Mapping[str, str]
 
 
-def attestations(
-    evidence: Evidence,
-    keys: Sequence[PublicKey],
-    now: datetime,
-    context: Mapping[str, str] = _NO_CONTEXT,
-) -> tuple[Judged, ...]:
-    """Every statement that is not a signature, with what it is worth under ``keys``; for people to look at."""
+def statements(evidence: Evidence, terms: Terms) -> tuple[Judged, ...]:
+    """Every statement that is not a signature, with what it is worth under ``terms``."""
     return tuple(
-        judge_signer(candidate, candidate.signed, evidence.subject, keys, now, context)
+        judge_signer(candidate, candidate.signed, terms)
         for candidate in evidence.candidates
         if candidate.signed is not None and not candidate.signed.approves
     )
 
 
+def attestations(
+    evidence: Evidence,
+    keys: Iterable[PublicKey],
+    now: datetime,
+    context: Mapping[str, str] = _NO_CONTEXT,
+) -> tuple[Judged, ...]:
+    """Every statement that is not a signature, with what it is worth under ``keys``; for people to look at."""
+    ring = Ring.of_keys(keys)
+    terms = Terms(subject=evidence.subject, ring=ring, entries=ring.entries, now=now, context=context)
+    return statements(evidence, terms)
+
+
 def attested(
     evidence: Evidence,
-    keys: Sequence[PublicKey],
+    keys: Iterable[PublicKey],
     now: datetime,
     context: Mapping[str, str] = _NO_CONTEXT,
     *,
@@ -55,11 +63,11 @@ def attested(
     return tuple(
         Attested(
             statement=item.candidate.statement,
-            key=item.key,
+            signer=item.signer,
             digest=item.candidate.digest,
             claims=item.claims,
         )
         for item in attestations(evidence, keys, now, context)
-        if item.status is Status.GOOD and item.key is not None and item.candidate.statement is not None
+        if item.status is Status.GOOD and item.signer is not None and item.candidate.statement is not None
         if predicate_type in (None, item.candidate.statement.predicate_type)
     )

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from ocimodel.errors import FormatError
 from ocimodel.oci import media
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
+_DURATION = re.compile(r"([1-9][0-9]{0,8})([smhdw])", re.ASCII)
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_LONGEST = timedelta(days=36_525)
 _OURS = {"environment": media.CLAIM_ENVIRONMENT, "channel": media.CLAIM_CHANNEL}
 
 
@@ -25,6 +28,21 @@ def parse_time(text: str) -> datetime:
         return datetime.fromisoformat(text)
     except ValueError:
         raise FormatError(f"{text!r} is not a date", path=media.CLAIM_EXPIRES) from None
+
+
+def parse_duration(text: str) -> timedelta:
+    """A whole number and a unit: s, m, h, d or w; at most a hundred years. Raises `FormatError`.
+
+    >>> parse_duration("90d").days
+    90
+    """
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise FormatError(f"{text[:40]!r} is not a duration")
+    value = timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+    if value > _LONGEST:
+        raise FormatError(f"{text!r} is more than a hundred years")
+    return value
 
 
 def format_time(time: datetime) -> str:

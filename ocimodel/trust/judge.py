@@ -1,23 +1,25 @@
 """One candidate at a time: what it is worth.
 
-Guarantees: `judge` is pure and total. `Status.GOOD` means: a signature, by a trusted key, over a statement whose
-one matching subject is this very artifact, attached to it, not expired, and not made for another context.
+Guarantees: `judge` is pure and total. `Status.GOOD` means: a signature that a line of the key ring recognises and
+that counts at its time, over a statement whose one matching subject is this very artifact, attached to it, not
+expired, and not made for another context.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from ocimodel.attest.signed import Signed
-from ocimodel.errors import FormatError
-from ocimodel.keys.public import PublicKey
-from ocimodel.keys.sealing import opens
+from ocimodel.errors import SEVERITY, FormatError
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.trust import claims as claiming
+from ocimodel.trust.counting import Vote
 from ocimodel.trust.evidence import Candidate
+from ocimodel.trust.ring import KeyEntry, Opening, Ring, Trusted, in_order
+from ocimodel.trust.verdict import Finding
 
 
 class Status(StrEnum):
@@ -25,6 +27,9 @@ class Status(StrEnum):
 
     GOOD = "good"
     EXPIRED = "expired"
+    NOT_YET = "not-yet-valid"
+    REVOKED = "revoked"
+    CERTIFICATE = "certificate"
     CONTEXT = "metadata-mismatch"
     OTHER_SUBJECT = "other-subject"
     AMBIGUOUS = "ambiguous-subject"
@@ -37,28 +42,66 @@ class Status(StrEnum):
     OTHER = "other"
 
 
-AUTHENTIC = frozenset({Status.GOOD, Status.EXPIRED, Status.CONTEXT})
-"""By a trusted key and for this artifact, whatever else is wrong."""
+AUTHENTIC = frozenset(
+    {Status.GOOD, Status.EXPIRED, Status.NOT_YET, Status.REVOKED, Status.CERTIFICATE, Status.CONTEXT}
+)
+"""By a signer that the ring recognises and for this artifact, whatever else is wrong."""
 
 BROKEN = frozenset({Status.AMBIGUOUS, Status.BAD_CLAIM, Status.BAD_SIGNATURE, Status.MALFORMED})
 """Not what it claims to be; serious only where it names, or is by, a trusted key."""
 
+_BY_CODE = {13: Status.CERTIFICATE, 15: Status.EXPIRED, 16: Status.REVOKED}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signer:
+    """A line of the ring that recognised the signer; ``problem`` is why its word does not count."""
+
+    entry: Trusted
+    opening: Opening
+    problem: Finding | None = None
+
+    @property
+    def vote(self) -> Vote:
+        return Vote(self.entry, self.opening.keyid)
+
+    @property
+    def name(self) -> str:
+        """As messages say it: what people call the signer, and the key's id."""
+        identity, keyid = self.opening.identity, self.opening.keyid
+        return f"{identity} ({keyid})" if identity and identity != keyid else keyid
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judged:
-    """``key`` is set once a trusted key was found to have signed the statement, and not before."""
+    """``signers`` are there once lines of the ring were found to recognise the signature, and not before.
+
+    ``finding`` is the reason that it gives to refuse, where nothing else suffices.
+    """
 
     candidate: Candidate
     status: Status
     detail: str = ""
-    key: PublicKey | None = None
+    signers: tuple[Signer, ...] = ()
     claims: Mapping[str, str] = field(default_factory=dict)
     expires: datetime | None = None
+    finding: Finding | None = None
+
+    @property
+    def signer(self) -> Signer | None:
+        """The one that reports show: one whose word counts, where there is one."""
+        return min(self.signers, key=lambda signer: signer.problem is not None, default=None)
 
     @property
     def keyid(self) -> str:
         """The signer's key id where that was verified, else the one that is claimed, if any."""
-        return self.key.keyid if self.key else min(self.candidate.names, default="")
+        return self.signer.opening.keyid if self.signer else min(self.candidate.names, default="")
+
+    @property
+    def votes(self) -> tuple[Vote, ...]:
+        """Whose word counts; none unless it is good."""
+        good = self.status is Status.GOOD
+        return tuple(signer.vote for signer in self.signers if good and signer.problem is None)
 
     @property
     def is_signature(self) -> bool:
@@ -66,83 +109,123 @@ class Judged:
         return self.candidate.signature_like and self.status not in (Status.ATTESTATION, Status.OTHER)
 
 
-def judge(
-    candidate: Candidate,
-    subject: Descriptor,
-    keys: Sequence[PublicKey],
-    now: datetime,
-    context: Mapping[str, str],
-) -> Judged:
-    """What ``candidate`` is worth as a signature of ``subject``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What every candidate is held against.
+
+    Attributes:
+        entries: the lines of the ring that are asked.
+        context: where the artifact is to be deployed, compared with what its signers said.
+        leeway: by how much this machine's clock may be wrong.
+    """
+
+    subject: Descriptor
+    ring: Ring
+    entries: tuple[Trusted, ...]
+    now: datetime
+    context: Mapping[str, str]
+    leeway: timedelta = timedelta(0)
+
+
+def judge(candidate: Candidate, terms: Terms) -> Judged:
+    """What ``candidate`` is worth as a signature."""
     signed = candidate.signed
     if signed is None:
         return Judged(candidate=candidate, status=_unread(candidate), detail=candidate.problem)
-    judged = judge_signer(candidate, signed, subject, keys, now, context)
+    judged = judge_signer(candidate, signed, terms)
     # Where the manifest calls it a trusted key's signature and the bytes don't verify, damage may have made
     # the text say something else; everywhere else the statement says what it is.
     damaged = candidate.signature_like and judged.status is Status.BAD_SIGNATURE
     if signed.approves or damaged:
         return judged
     detail = f"says {signed.predicate_type}, which approves nothing"
-    return Judged(candidate=candidate, status=Status.ATTESTATION, detail=detail, key=judged.key)
+    return Judged(candidate=candidate, status=Status.ATTESTATION, detail=detail, signers=judged.signers)
 
 
-def judge_signer(
-    candidate: Candidate,
-    signed: Signed,
-    subject: Descriptor,
-    keys: Sequence[PublicKey],
-    now: datetime,
-    context: Mapping[str, str],
-) -> Judged:
-    """What ``signed`` is worth as something that one of ``keys`` said about ``subject``, whatever it says."""
+def judge_signer(candidate: Candidate, signed: Signed, terms: Terms) -> Judged:
+    """What ``signed`` is worth as something that somebody of the ring said about the subject, whatever it says."""
     if candidate.problem:
         return Judged(candidate=candidate, status=_unread(candidate), detail=candidate.problem)
-    key = signer_of(candidate, signed, keys)
-    if key is not None:
-        return _judge_claims(candidate, signed, key, subject, now, context)
-    if any(key.keyid in candidate.names for key in keys):
+    signers = _signers(candidate, signed, terms)
+    if signers:
+        return _judge_claims(candidate, signed, signers, terms)
+    if any(entry.keyids & candidate.names for entry in terms.entries):
         detail = "names a trusted key, which has not signed these bytes"
         return Judged(candidate=candidate, status=Status.BAD_SIGNATURE, detail=detail)
-    return Judged(candidate=candidate, status=Status.UNTRUSTED, detail="by no trusted key")
+    detail = "by a certificate that nothing here trusts" if signed.certificates else "by no trusted key"
+    return Judged(candidate=candidate, status=Status.UNTRUSTED, detail=detail)
 
 
-def _judge_claims(
-    candidate: Candidate,
-    signed: Signed,
-    key: PublicKey,
-    subject: Descriptor,
-    now: datetime,
-    context: Mapping[str, str],
-) -> Judged:
-    matching = signed.subjects_of(subject)
-    attached = candidate.subject is not None and candidate.subject.digest == subject.digest
+def _judge_claims(candidate: Candidate, signed: Signed, signers: tuple[Signer, ...], terms: Terms) -> Judged:
+    matching = signed.subjects_of(terms.subject)
+    attached = candidate.subject is not None and candidate.subject.digest == terms.subject.digest
     if not matching or not attached:
         detail = "made for another artifact" if not matching else "attached to another artifact"
-        return Judged(candidate=candidate, status=Status.OTHER_SUBJECT, detail=detail, key=key)
+        return Judged(candidate=candidate, status=Status.OTHER_SUBJECT, detail=detail, signers=signers)
     if len(matching) > 1:
         detail = "names this artifact more than once, so its claims contradict each other"
-        return Judged(candidate=candidate, status=Status.AMBIGUOUS, detail=detail, key=key)
+        return Judged(candidate=candidate, status=Status.AMBIGUOUS, detail=detail, signers=signers)
     claims = matching[0].annotations
     try:
         expires = min(filter(None, (claiming.expiry(claims), signed.expires)), default=None)
     except FormatError as error:
-        return Judged(candidate=candidate, status=Status.BAD_CLAIM, detail=error.message, key=key, claims=claims)
-    status, detail = Status.GOOD, ""
-    mismatch = claiming.mismatch(claims, context)
+        bad = Status.BAD_CLAIM
+        return Judged(candidate=candidate, status=bad, detail=error.message, signers=signers, claims=claims)
+    finding = _worst(_problems(signers, claims, expires, terms))
+    return Judged(
+        candidate=candidate,
+        status=_status(finding),
+        detail=finding.detail if finding else "",
+        signers=signers,
+        claims=claims,
+        expires=expires,
+        finding=finding,
+    )
+
+
+def _problems(
+    signers: Sequence[Signer], claims: Mapping[str, str], expires: datetime | None, terms: Terms
+) -> list[Finding]:
+    who = signers[0].name
+    found = []
+    if all(signer.problem for signer in signers):
+        found += [signer.problem for signer in signers if signer.problem]
+    if expires is not None and terms.now - terms.leeway >= expires:
+        detail = f"the signature by {who} expired at {claiming.format_time(expires)}"
+        found.append(Finding(exit_code=15, reason="expired", detail=detail))
+    mismatch = claiming.mismatch(claims, terms.context)
     if mismatch:
-        status, detail = Status.CONTEXT, mismatch
-    if expires is not None and now >= expires:
-        status, detail = Status.EXPIRED, f"expired at {claiming.format_time(expires)}"
-    return Judged(candidate=candidate, status=status, detail=detail, key=key, claims=claims, expires=expires)
+        found.append(Finding(exit_code=17, reason="metadata-mismatch", detail=f"{who}: {mismatch}"))
+    return found
 
 
-def signer_of(candidate: Candidate, signed: Signed, keys: Sequence[PublicKey]) -> PublicKey | None:
-    """The key that signed it. The one that the candidate names is tried first; the name proves nothing."""
-    for key in sorted(keys, key=lambda key: key.keyid not in candidate.names):
-        if opens(key, signed):
-            return key
-    return None
+def _worst(findings: Sequence[Finding]) -> Finding | None:
+    return min(findings, key=lambda finding: SEVERITY.index(finding.exit_code), default=None)
+
+
+def _status(finding: Finding | None) -> Status:
+    if finding is None:
+        return Status.GOOD
+    if finding.reason.endswith("not-yet-valid"):
+        return Status.NOT_YET
+    return _BY_CODE.get(finding.exit_code, Status.CONTEXT)
+
+
+def _signers(candidate: Candidate, signed: Signed, terms: Terms) -> tuple[Signer, ...]:
+    """Every line that recognises it, but for plain keys, of which at most one can have made a signature."""
+    found: list[Signer] = []
+    witnessed = terms.ring.time_of(signed)
+    for entry in in_order(terms.entries, candidate.names):
+        if isinstance(entry, KeyEntry) and any(isinstance(signer.entry, KeyEntry) for signer in found):
+            continue
+        opening = entry.opens(signed, terms.now, terms.leeway)
+        if opening is None:
+            continue
+        time = min(filter(None, (opening.time, witnessed)), default=None)
+        standing = entry.standing.problem(opening.identity, time, terms.now, terms.leeway)
+        problem = _worst([item for item in (standing, opening.problem) if item])
+        found.append(Signer(entry=entry, opening=opening, problem=problem))
+    return tuple(found)
 
 
 def _unread(candidate: Candidate) -> Status:

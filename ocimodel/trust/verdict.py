@@ -1,15 +1,16 @@
 """Verdicts: what was decided, why, and by whose signatures.
 
 Guarantees: a `Verified` exists only because a policy passed an artifact; there is no other way to make one.
-A `Verdict` lists every reason that holds, the most serious first, whose exit code it has.
+A `Verdict` lists every reason that holds, the most serious first. Those that its mode enforces refuse; what is
+wrong with the bytes and what is revoked refuses in every mode.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Final, Literal, final
+from typing import Any, Final, Literal, final, get_args
 
 from ocimodel.errors import (
     SEVERITY,
@@ -30,6 +31,30 @@ from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
 
 Outcome = Literal["pass", "warn", "fail"]
+Mode = Literal["enforce", "warn", "audit"]
+
+MODES: Final[tuple[Mode, ...]] = get_args(Mode)
+"""From the one that refuses to the one that only writes down."""
+
+CHECKS: Final[dict[int, str]] = {
+    10: "signature",
+    12: "signature",
+    13: "certificate",
+    14: "integrity",
+    15: "expiry",
+    16: "revocation",
+    17: "metadata",
+    18: "rollback",
+    19: "attestations",
+    21: "freshness",
+}
+"""Which check an exit code belongs to; ``formats`` shares 19."""
+
+FORMATS = "formats"
+FORMAT_DENIED = "format-denied"
+NO_SCOPE = "no-scope"
+ALWAYS_ENFORCED = frozenset({"integrity", "revocation"})
+SOFTENABLE: Final = tuple(sorted(({*CHECKS.values(), FORMATS}) - ALWAYS_ENFORCED))
 
 _REFUSALS: Final[dict[int, type[Refusal]]] = {
     refusal.exit_code: refusal
@@ -123,66 +148,105 @@ class Finding:
     detail: str
 
     @property
+    def check(self) -> str:
+        """The name of the check that found it."""
+        return FORMATS if self.reason == FORMAT_DENIED else CHECKS[self.exit_code]
+
+    @property
     def public(self) -> Reason:
         return Reason(_REFUSALS[self.exit_code].klass, self.reason, self.detail)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """Under which rules it was decided, and how hard they are.
+
+    Attributes:
+        scope: the glob that applied; empty where none did.
+        checks: a mode for single checks, instead of ``mode``.
+        exempted: by whom and until when the policy lets this artifact pass all the same; empty where it does not.
+    """
+
+    scope: str = ""
+    environment: str = ""
+    mode: Mode = "enforce"
+    checks: Mapping[str, Mode] = field(default_factory=dict)
+    exempted: str = ""
+
+    def level(self, finding: Finding) -> Mode:
+        """How hard ``finding`` is here."""
+        if finding.check in ALWAYS_ENFORCED or finding.reason == NO_SCOPE:
+            return "enforce"
+        return "warn" if self.exempted else self.checks.get(finding.check, self.mode)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """``verified`` is set unless the outcome is ``fail``; ``would_exit`` where a softer mode let it pass."""
+    """``verified`` is set unless the outcome is ``fail``.
+
+    Attributes:
+        would_exit: what it would have been if everything were enforced; differs from ``exit_code`` in softer modes.
+        warnings: what a user is to be told although it passed.
+    """
 
     outcome: Outcome
     exit_code: int
+    would_exit: int
     klass: str
     reasons: tuple[Reason, ...]
+    warnings: tuple[str, ...] = ()
     signers: tuple[SignerReport, ...]
     verified: Verified | None
-    would_exit: int | None = None
     subject: Descriptor
     name: str
+    ruling: Ruling = field(default_factory=Ruling)
+    refusal: Reason | None = None
+    """The reason that decided, where it was refused."""
 
     def raise_if_refused(self) -> Verified:
         """Raises the `Refusal` of the most serious reason; ``reasons`` are all of them, ``verdict`` is this."""
         if self.verified is not None:
             return self.verified
-        first = self.reasons[0]
+        first = self.refusal or self.reasons[0]
         error = _REFUSALS[self.exit_code](first.detail, reason=first.reason)
         error.reasons = self.reasons
         error.verdict = self
         raise error
 
 
-def passed(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The signatures that count: a key id and the claims of each."""
+
+    keyids: tuple[str, ...] = ()
+    claims: tuple[Mapping[str, str], ...] = ()
+
+
+def decide(
     subject: Descriptor,
     name: str,
-    keyids: tuple[str, ...],
-    claims: tuple[Mapping[str, str], ...],
+    findings: Sequence[Finding],
+    accepted: Accepted,
     signers: tuple[SignerReport, ...],
+    ruling: Ruling,
 ) -> Verdict:
-    """For `ocimodel.trust.policy` alone."""
-    return Verdict(
-        outcome="pass",
-        exit_code=0,
-        klass="none",
-        reasons=(),
-        signers=signers,
-        verified=Verified(subject, name, keyids, claims, seal=_SEAL),
-        subject=subject,
-        name=name,
-    )
-
-
-def refused(subject: Descriptor, name: str, findings: list[Finding], signers: tuple[SignerReport, ...]) -> Verdict:
-    """The verdict of at least one finding."""
+    """For `ocimodel.trust.policy` alone: what ``findings`` come to under ``ruling``."""
     ordered = sorted(findings, key=lambda finding: SEVERITY.index(finding.exit_code))
-    first = ordered[0]
+    hard = next((finding for finding in ordered if ruling.level(finding) == "enforce"), None)
+    worst = hard or (ordered[0] if ordered else None)
+    warned = [finding for finding in ordered if ruling.level(finding) == "warn"]
+    outcome: Outcome = "fail" if hard else "warn" if ordered else "pass"
     return Verdict(
-        outcome="fail",
-        exit_code=first.exit_code,
-        klass=first.public.klass,
+        outcome=outcome,
+        exit_code=hard.exit_code if hard else 0,
+        would_exit=ordered[0].exit_code if ordered else 0,
+        klass=worst.public.klass if worst else "none",
         reasons=tuple(finding.public for finding in ordered),
+        warnings=tuple(f"{finding.detail}{ruling.exempted and '; ' + ruling.exempted}" for finding in warned),
         signers=signers,
-        verified=None,
+        verified=None if hard else Verified(subject, name, accepted.keyids, accepted.claims, seal=_SEAL),
         subject=subject,
         name=name,
+        ruling=ruling,
+        refusal=hard.public if hard else None,
     )

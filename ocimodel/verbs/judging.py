@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
+from pathlib import Path
 
 from ocimodel.oci.digest import Digest
-from ocimodel.oci.reference import Reference
+from ocimodel.oci.reference import LAYOUT_PREFIX, Reference
 from ocimodel.trust.verdict import Verdict
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of a verification: ``outcome`` is ``pass``, ``fail`` or ``skip``."""
+    """One line of a verification: ``outcome`` is ``pass``, ``warn``, ``fail`` or ``skip``."""
 
     name: str
     outcome: str
@@ -20,7 +22,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """A verification that passed; one that does not raises a `Refusal` instead."""
+    """A verification that passed, if only by a soft mode; one that does not raises a `Refusal` instead."""
 
     reference: str
     digest: Digest
@@ -28,13 +30,29 @@ class Verification:
     checks: tuple[Check, ...]
 
 
-def signature_checks(verdict: Verdict) -> list[Check]:
-    """One line for each good signature."""
-    return [
+def judged_name(reference: Reference, given: str | None = None) -> str:
+    """The name that a policy's scopes are held against: what was given (``--as``), else what was asked for.
+
+    A layout is called by its whole path, wherever the command stands.
+    """
+    if given is not None:
+        return given
+    return path_name(Path(reference.path)) if reference.is_layout else reference.name
+
+
+def path_name(path: Path) -> str:
+    """What a layout or a directory is called: it has no name but its path, whatever it says of itself."""
+    return f"{LAYOUT_PREFIX}{os.path.abspath(path)}"
+
+
+def verdict_checks(verdict: Verdict) -> list[Check]:
+    """One line for each good signature, and one for each reason that a softer mode let pass."""
+    good = [
         Check("signature", "pass", f"{report.format} signature by {report.identity}")
         for report in verdict.signers
         if report.status == "good"
     ]
+    return good + [Check(reason.reason, "warn", reason.detail) for reason in verdict.reasons]
 
 
 def describe(reference: Reference, digest: Digest) -> str:

@@ -41,6 +41,7 @@ from ocimodel.trust.policy import TrustPolicy
 from ocimodel.trust.verdict import Verdict, Verified
 from ocimodel.verbs.evidence import gather
 from ocimodel.verbs.indexing import fetch_index
+from ocimodel.verbs.judging import judged_name
 from ocimodel.verbs.tensors import TensorInfo, has_tensors, read_tensors, reader_of
 from ocimodel.verbs.unpack import Unverified
 
@@ -92,7 +93,7 @@ def open_model(
         verdict: Verdict | None = None
         grant: Verified | Unverified = Unverified(subject=subject)
         if policy is not None:
-            evidence, _ = gather(store, subject, reference.name, policy.keyids)
+            evidence, _ = gather(store, subject, judged_name(reference), policy.keyids)
             verdict = policy.evaluate(evidence, now or datetime.now(UTC), context)
             grant = verdict.raise_if_refused()
         if subject.media_type in media.INDEXES:

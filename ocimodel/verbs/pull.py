@@ -39,6 +39,7 @@ from ocimodel.trust.verdict import Verdict, Verified
 from ocimodel.verbs.blobs import check_blob
 from ocimodel.verbs.evidence import gather
 from ocimodel.verbs.indexing import fetch_index
+from ocimodel.verbs.judging import judged_name
 from ocimodel.verbs.unpack import Unpacked, Unverified, unpack
 
 _NO_CONTEXT: Mapping[str, str] = {}
@@ -75,6 +76,7 @@ def pull(
     cache: bool = True,
     receipt: Path | None = None,
     provenance_out: Path | None = None,
+    name: str | None = None,
     context: Mapping[str, str] = _NO_CONTEXT,
     max_rate: float | None = None,
     now: datetime | None = None,
@@ -89,6 +91,7 @@ def pull(
         force: replace what stands at the destination.
         receipt: also write the receipt here.
         provenance_out: write the provenance layer here.
+        name: the name to judge under, instead of the reference's own (``--as``).
         max_rate: bytes a second.
 
     Raises:
@@ -106,7 +109,7 @@ def pull(
         grant: Verified | Unverified = Unverified(subject=subject)
         documents: tuple[Document, ...] = ()
         if policy is not None:
-            evidence, documents = gather(store, subject, reference.name, policy.keyids)
+            evidence, documents = gather(store, subject, judged_name(reference, name), policy.keyids)
             verdict = policy.evaluate(evidence, now, context)
             grant = verdict.raise_if_refused()
         else:
@@ -146,7 +149,7 @@ def pull(
         exclude=tuple(exclude),
         members=unpacked.members,
         pulled_at=format_time(now),
-        verified=verdict is not None,
+        verified=verdict is not None and verdict.outcome == "pass",
     )
     written = receipts.write(state, paper, receipt)
     remember(place, paper)

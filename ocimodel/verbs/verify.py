@@ -35,7 +35,7 @@ from ocimodel.verbs.blobs import check_blob
 from ocimodel.verbs.directory import Expected, check_directory, expected_files, left_out
 from ocimodel.verbs.evidence import again, gather
 from ocimodel.verbs.indexing import fetch_index
-from ocimodel.verbs.judging import Check, Verification, signature_checks
+from ocimodel.verbs.judging import Check, Verification, judged_name, path_name, verdict_checks
 
 _NO_CONTEXT: Mapping[str, str] = {}
 _READERS = 4
@@ -64,10 +64,10 @@ def verify_artifact(
     """
     with open_store(reference, access) as store:
         subject, raw = store.get_manifest(target_of(reference, store))
-        evidence, _ = gather(store, subject, name or reference.name, policy.keyids)
+        evidence, _ = gather(store, subject, judged_name(reference, name), policy.keyids)
         verdict = policy.evaluate(evidence, now or datetime.now(UTC), context)
         verdict.raise_if_refused()
-        checks = [Check("manifest", "pass", f"{subject.digest}, {subject.size} bytes"), *signature_checks(verdict)]
+        checks = [Check("manifest", "pass", f"{subject.digest}, {subject.size} bytes"), *verdict_checks(verdict)]
         if full:
             checks.append(_check_layers(store, Manifest.from_bytes(raw, subject.media_type), meter or Meter()))
     return Verification(
@@ -93,6 +93,8 @@ def verify_directory(
     """Judge a directory: by its receipt, or by what ``reference`` names.
 
     Args:
+        name: the name to judge under (``--as``); else that of ``reference``, else the directory's own path. What
+            the receipt says of where it came from is not signed, so it decides nothing.
         full: hold every file against the SHA-256 of its layer, also where the chunk index can speak for it.
 
     Raises:
@@ -107,7 +109,7 @@ def verify_directory(
         receipt = receipts.read(state_dir(), directory)
         found = Reference.parse(receipt.reference)
         subject = Descriptor(media_type=receipt.media_type, digest=receipt.digest, size=len(receipt.manifest))
-        verdict = policy.evaluate(again(subject, name or found.name, receipt.referrers), now, context)
+        verdict = policy.evaluate(again(subject, name or path_name(directory), receipt.referrers), now, context)
         verdict.raise_if_refused()
         artifact = ModelArtifact.of(Manifest.from_bytes(receipt.manifest, receipt.media_type))
         index = ChunkIndex.named_by(artifact.manifest, receipt.index)
@@ -116,12 +118,12 @@ def verify_directory(
         found = reference
         with open_store(reference, access) as store:
             subject, raw = store.get_manifest(target_of(reference, store))
-            evidence, _ = gather(store, subject, name or reference.name, policy.keyids)
+            evidence, _ = gather(store, subject, judged_name(reference, name), policy.keyids)
             verdict = policy.evaluate(evidence, now, context)
             verdict.raise_if_refused()
             artifact = ModelArtifact.of(Manifest.from_bytes(raw, subject.media_type))
             expected = _expected_from(store, artifact, directory)
-    checks = [Check("manifest", "pass", f"{subject.digest}, {subject.size} bytes"), *signature_checks(verdict)]
+    checks = [Check("manifest", "pass", f"{subject.digest}, {subject.size} bytes"), *verdict_checks(verdict)]
     checks += check_directory(directory, expected, meter, full=full)
     return Verification(
         reference=str(found.at(subject.digest)),
