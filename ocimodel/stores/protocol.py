@@ -23,7 +23,7 @@ from ocimodel.errors import FormatError
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Checked, Digest
 
-BLOCK = 1024 * 1024
+BLOCK = 128 * 1024
 """Bytes moved at a time."""
 
 

@@ -20,7 +20,7 @@ from ocimodel.model.chunkindex import LayerIndex
 from ocimodel.model.chunking import new_hasher
 from ocimodel.oci.digest import Checked
 from ocimodel.stores.protocol import BLOCK, Progress, Store
-from ocimodel.transfer.bases import Bases, copy_whole
+from ocimodel.transfer.bases import Bases
 from ocimodel.transfer.chunkcheck import ChunkCheck
 from ocimodel.transfer.jobs import RESUMES, Job
 from ocimodel.transfer.journal import claim
@@ -128,8 +128,8 @@ class _Engine:
             raise self._error
 
     def _grow(self, workers: list[threading.Thread]) -> None:
-        """As many workers as cores, then twice as many as long as that helps and the network leaves us idle."""
-        self._open(workers, max(2, os.cpu_count() or 1))
+        """A worker a core, but for the one that hashes; then twice as many while the network leaves us idle."""
+        self._open(workers, max(1, (os.cpu_count() or 1) - 1))
         wait, best = GROWTH, 0.0
         while len(workers) < self._connections:
             began, used, fetched = time.monotonic(), time.process_time(), self.tally.fetched
@@ -220,8 +220,8 @@ class _Engine:
 
     def _take_from_base(self, job: Job) -> bool:
         """Put a local file's bytes in the part's place; they are hashed like any that an earlier run left."""
-        place = self._bases.blob(job.descriptor.digest, job.descriptor.size)
-        if place is None or job.part.exists() or not copy_whole(place, job.part):
+        wanted = job.descriptor
+        if job.part.exists() or not self._bases.copy_blob(wanted.digest, wanted.size, job.part):
             return False
         self.tally.add(copied=job.descriptor.size)
         return True

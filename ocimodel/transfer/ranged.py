@@ -75,6 +75,7 @@ class Transfer:
         self._tally = tally
         self._stop = stop
         self._lock = threading.Lock()
+        self._writing = threading.Lock()
         self._whole = threading.Event()
         self.based = False
         """All bytes were copied from a local file, in one go."""
@@ -214,9 +215,11 @@ class Transfer:
             )
 
     def _write(self, block: memoryview, at: int) -> None:
-        while block:
-            written = os.pwrite(self._fd, block, at)
-            block, at = block[written:], at + written
+        # The kernel lets one writer at a time into a file, and the others spin: a core each, for nothing.
+        with self._writing:
+            while block:
+                written = os.pwrite(self._fd, block, at)
+                block, at = block[written:], at + written
 
     def _copy(self, segment: Segment, place: Place, buffer: memoryview) -> bool:
         """Take a chunk from a local file; False where it is not there any more."""

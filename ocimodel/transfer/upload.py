@@ -20,7 +20,7 @@ from ocimodel.transfer.digests import DigestCache, Identity
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.parallel import run_all
 
-WORKERS = 4
+WORKERS = 3
 SMALL = 1024 * 1024
 """Up to this size a file is always hashed first: asking for it costs less than sending it in vain."""
 
