@@ -164,13 +164,15 @@ def appended(manifest: bytes | None, layers: Sequence[Descriptor]) -> tuple[byte
     Raises:
         FormatError: what stands there is no image manifest, or the new one would be larger than registries take.
     """
-    document = _document(manifest) if manifest is not None else _NEW
-    listed = [*document["layers"], *(layer.to_dict() for layer in layers)]
+    document = _document(manifest) if manifest is not None else {}
+    listed = [*document.get("layers", ()), *(layer.to_dict() for layer in layers)]
     config = _config([str(item.get("digest")) for item in listed if isinstance(item, dict)])
     descriptor = Descriptor(media_type=media.OCI_CONFIG, digest=Digest.of(config), size=len(config))
     # Not canonical, since what others wrote may hold what our encoder refuses.
     text = json.dumps(
-        {**document, "config": descriptor.to_dict(), "layers": listed}, ensure_ascii=False, separators=(",", ":")
+        {**document, **_NEW, "config": descriptor.to_dict(), "layers": listed},
+        ensure_ascii=False,
+        separators=(",", ":"),
     )
     raw = text.encode()
     if len(raw) > MAX_MANIFEST:
@@ -180,7 +182,7 @@ def appended(manifest: bytes | None, layers: Sequence[Descriptor]) -> tuple[byte
     return raw, config
 
 
-_NEW: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": media.OCI_MANIFEST, "layers": []}
+_NEW: Mapping[str, Any] = {"schemaVersion": 2, "mediaType": media.OCI_MANIFEST}
 
 
 def _document(manifest: bytes) -> Mapping[str, Any]:

@@ -34,6 +34,9 @@ app = typer.Typer(
 Type = Annotated[
     str, options.option("--type", metavar="URI", help="The predicate type, as https://slsa.dev/provenance/v1.")
 ]
+StatementFormat = Annotated[
+    str, options.option("--format", metavar="FORMAT", help="sigstore (the default) or cosign-legacy.")
+]
 Predicate = Annotated[str, options.option("--predicate", metavar="FILE", help="The predicate (JSON); - is stdin.")]
 
 
@@ -54,6 +57,7 @@ def add(
     predicate: Predicate,
     key: options.SigningKey = None,
     password_file: options.PasswordFile = None,
+    format: StatementFormat = "sigstore",  # noqa: A002
 ) -> Answer:
     """Attach a signed statement: attest REF --type URI --predicate FILE --key KEY.
 
@@ -65,7 +69,7 @@ def add(
     reference = run.reference(ref)
     data = document(predicate, "--predicate")
     signer = material.signer(run, key, password_file, command="attest")
-    return attached(attest(reference, type, data, signer, access=run.access))
+    return attached(attest(reference, type, data, signer, access=run.access, format=format))
 
 
 @command(

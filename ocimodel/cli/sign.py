@@ -11,7 +11,7 @@ from ocimodel.cli.values import duration, signed_annotations
 from ocimodel.errors import UsageError
 
 if TYPE_CHECKING:
-    from ocimodel.verbs.sign import Signed
+    from ocimodel.verbs.sign import Signed, Writer
 
 app = typer.Typer()
 
@@ -43,7 +43,7 @@ def sign(
     the same key adds nothing.
     """
     reference = run.reference(ref)
-    _check_format(format, certificate is not None)
+    writer = _writer(format, certificate is not None)
     from ocimodel.verbs.sign import sign
 
     signed = sign(
@@ -52,6 +52,7 @@ def sign(
         access=run.access,
         annotations=signed_annotations(annotation or ()),
         expires=duration(expires) if expires is not None else None,
+        writer=writer,
         now=run.now,
     )
     return attached(signed)
@@ -84,19 +85,26 @@ def signers(signed: "Signed") -> list[dict[str, Any]]:
         {
             "keyid": signed.keyid,
             "identity": "",
-            "format": "sigstore",
+            "format": signed.format,
             "status": "created" if signed.created else "present",
             "digest": str(signed.signature.digest),
         }
     ]
 
 
-def _check_format(name: str, certificate: bool) -> None:
+def _writer(name: str, certificate: bool) -> "Writer":
     if name not in FORMATS:
         raise UsageError(f"--format {name[:40]!r} is not known", hint=f"Choose one of {', '.join(FORMATS)}.")
-    if name != "sigstore":
+    if name == "notation":
         raise UsageError(
             f"--format {name} is not available in this version", hint="Leave it out to write a Sigstore bundle."
         )
     if certificate:
         raise UsageError("--certificate is not available in this version", hint="Sign with a key alone.")
+    if name == "cosign-legacy":
+        from ocimodel.verbs.legacy_writing import LegacyWriter
+
+        return LegacyWriter()
+    from ocimodel.verbs.sign import SIGSTORE
+
+    return SIGSTORE

@@ -1,14 +1,14 @@
 """Keys meet documents: signing a statement, checking an envelope.
 
 Guarantees: `sign_statement` adds nothing of its own (no time, no randomness), so with a deterministic signer the
-same statement gives the same bundle. `opens` is the one place where a signature is checked.
+same statement gives the same bundle. `opens` is the one place where anybody's signature is checked.
 """
 
 from __future__ import annotations
 
 from ocimodel.attest.bundle import Bundle, public_key_bundle
 from ocimodel.attest.envelope import Envelope, pae
-from ocimodel.attest.signed import Signed, SignedStatement
+from ocimodel.attest.signed import Signed
 from ocimodel.attest.statement import Statement
 from ocimodel.errors import UnavailableError
 from ocimodel.keys.public import PublicKey
@@ -19,21 +19,35 @@ _SIGSTORE_HASHES = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha
 
 
 def sign_statement(signer: Signer, statement: bytes) -> bytes:
-    """The Sigstore bundle of ``statement``, signed.
+    """The Sigstore bundle of ``statement``, signed. Raises as `seal` does."""
+    return public_key_bundle(seal(signer, statement), signer.public.hint)
+
+
+def seal(signer: Signer, statement: bytes) -> Envelope:
+    """The envelope of ``statement``, signed.
 
     Raises:
         FormatError: it is no in-toto statement; nothing malformed gets a signature.
+        UnavailableError: as `sign_message`.
+    """
+    Statement.from_bytes(statement)
+    return Envelope(payload=statement, signature=sign_message(signer, pae(media.INTOTO_PAYLOAD, statement)))
+
+
+def sign_message(signer: Signer, message: bytes) -> bytes:
+    """The signature over ``message``, checked.
+
+    Raises:
         UnavailableError: the device or the service that holds the key did not answer, or answered with something
             else than a signature by that key.
     """
-    parsed = Statement.from_bytes(statement)
-    envelope = Envelope(payload=statement, signature=signer.sign(pae(media.INTOTO_PAYLOAD, statement)))
+    signature = signer.sign(message)
     # A faulty deterministic signature can give the private key away, so none leaves unchecked.
-    if not opens(signer.public, SignedStatement(statement=parsed, signature=envelope.signature)):
+    if not signer.public.verify(signature, message):
         raise UnavailableError(
             f"the signature does not verify under {signer.public}", hint="Check the device or the service."
         )
-    return public_key_bundle(envelope, signer.public.hint)
+    return signature
 
 
 def opens(key: PublicKey, signed: Signed) -> bool:

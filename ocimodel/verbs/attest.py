@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from ocimodel.attest import legacy
 from ocimodel.attest.predicates import predicate_type as expand
 from ocimodel.attest.referrer import attach
 from ocimodel.attest.statement import Statement, attestation_statement
-from ocimodel.errors import ConfigurationError, FormatError
+from ocimodel.errors import ConfigurationError, FormatError, UsageError
 from ocimodel.keys.public import PublicKey
 from ocimodel.keys.sealing import sign_statement
 from ocimodel.keys.signer import Signer
@@ -23,7 +24,10 @@ from ocimodel.stores.opening import Access, open_store, target_of
 from ocimodel.trust.attestations import attestations
 from ocimodel.trust.judge import Status
 from ocimodel.verbs.evidence import gather
-from ocimodel.verbs.sign import Signed, store_attachment
+from ocimodel.verbs.legacy_writing import append_attestation
+from ocimodel.verbs.sign import SIGSTORE, Signed, store_attachment
+
+FORMATS = (SIGSTORE.format, legacy.FORMAT)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,33 +44,46 @@ class Attestation:
 
 
 def attest(
-    reference: Reference, predicate_type: str, predicate: bytes, signer: Signer, *, access: Access
+    reference: Reference,
+    predicate_type: str,
+    predicate: bytes,
+    signer: Signer,
+    *,
+    access: Access,
+    format: str = SIGSTORE.format,  # noqa: A002
 ) -> Signed:
     """Sign ``predicate`` as a statement about what ``reference`` names, and attach it.
 
     Args:
         predicate_type: a URI, or one of cosign's short names.
         predicate: a JSON object; its text travels as it is written.
+        format: ``sigstore``, a bundle in a referrer; or ``cosign-legacy``, under the ``.att`` tag.
 
     Raises:
-        UsageError: the type is none.
+        UsageError: the type is none, or the format.
         ConfigurationError: the predicate is not a JSON object.
     """
     kind = expand(predicate_type)
+    if format not in FORMATS:
+        raise UsageError(f"{format[:40]!r} is no format of statements", hint=f"Choose one of {', '.join(FORMATS)}.")
     with open_store(reference, access) as store:
         subject, _ = store.get_manifest(target_of(reference, store))
         try:
             statement = attestation_statement(subject.digest, kind, predicate)
         except FormatError as error:
             raise ConfigurationError(error.message, hint="The predicate must be one JSON object.") from None
-        bundle = sign_statement(signer, statement)
-        attachment = attach(bundle, subject, predicate_type=kind, keyid=signer.public.keyid)
-        created = store_attachment(store, subject, attachment)
+        if format == legacy.FORMAT:
+            manifest, created = append_attestation(store, subject, signer, kind, statement)
+        else:
+            bundle = sign_statement(signer, statement)
+            attachment = attach(bundle, subject, predicate_type=kind, keyid=signer.public.keyid)
+            manifest, created = attachment.descriptor.digest, store_attachment(store, subject, attachment)
     return Signed(
         subject=reference.at(subject.digest),
-        signature=reference.tagged(None).at(attachment.descriptor.digest),
+        signature=reference.tagged(None).at(manifest),
         created=created,
         keyid=signer.public.keyid,
+        format=format,
     )
 
 

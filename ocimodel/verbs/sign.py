@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from ocimodel.attest.referrer import EMPTY, Attachment, attach
 from ocimodel.attest.statement import signature_statement
@@ -18,12 +19,59 @@ from ocimodel.keys.sealing import sign_statement
 from ocimodel.keys.signer import Signer
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
+from ocimodel.oci.digest import Digest
 from ocimodel.oci.reference import Reference
 from ocimodel.stores.opening import Access, open_store, target_of
 from ocimodel.stores.protocol import Source, Store
 from ocimodel.trust.claims import format_time
 from ocimodel.trust.policy import TrustPolicy
 from ocimodel.verbs.evidence import gather
+
+
+class Writer(Protocol):
+    """Writes signatures of one format."""
+
+    @property
+    def format(self) -> str:
+        """As verdicts call it."""
+        ...
+
+    def attach(
+        self, store: Store, reference: Reference, subject: Descriptor, signer: Signer, claims: Mapping[str, str]
+    ) -> tuple[Digest, bool]:
+        """Sign ``subject`` and store that: the manifest with the signature, and whether it is new.
+
+        Args:
+            reference: what was named; its tag and digest say nothing here.
+            claims: what the user said, and `media.CLAIM_EXPIRES` where the signature ends.
+        """
+        ...
+
+    def manifest_of(self, store: Store, subject: Descriptor, signature: Digest) -> Digest:
+        """The manifest with the signature that verdicts call ``signature``. Raises NotFoundError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SigstoreWriter:
+    """Sigstore bundles, each in a referrer."""
+
+    format: str = "sigstore"
+
+    def attach(
+        self, store: Store, reference: Reference, subject: Descriptor, signer: Signer, claims: Mapping[str, str]
+    ) -> tuple[Digest, bool]:
+        del reference
+        bundle = sign_statement(signer, signature_statement(subject.digest, claims))
+        attachment = attach(bundle, subject, predicate_type=media.COSIGN_SIGN, keyid=signer.public.keyid)
+        return attachment.descriptor.digest, store_attachment(store, subject, attachment)
+
+    def manifest_of(self, store: Store, subject: Descriptor, signature: Digest) -> Digest:
+        del store, subject
+        return signature
+
+
+SIGSTORE: Writer = SigstoreWriter()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +85,7 @@ class Signed:
     signature: Reference
     created: bool
     keyid: str
+    format: str = SIGSTORE.format
 
 
 def sign(
@@ -46,6 +95,7 @@ def sign(
     access: Access,
     annotations: Mapping[str, str] | None = None,
     expires: timedelta | None = None,
+    writer: Writer = SIGSTORE,
     now: datetime | None = None,
 ) -> Signed:
     """Sign what ``reference`` names.
@@ -53,6 +103,7 @@ def sign(
     Args:
         annotations: claims, as ``cosign sign -a`` writes them; none may begin with ``io.github.ocimodel.``.
         expires: how long the signature is good for.
+        writer: of which format.
         now: from when ``expires`` counts; the clock unless given.
 
     Raises:
@@ -61,7 +112,9 @@ def sign(
     """
     with open_store(reference, access) as store:
         subject, _ = store.get_manifest(target_of(reference, store))
-        return sign_subject(store, reference, subject, signer, annotations=annotations, expires=expires, now=now)
+        return sign_subject(
+            store, reference, subject, signer, annotations=annotations, expires=expires, writer=writer, now=now
+        )
 
 
 def sign_subject(
@@ -72,6 +125,7 @@ def sign_subject(
     *,
     annotations: Mapping[str, str] | None = None,
     expires: timedelta | None = None,
+    writer: Writer = SIGSTORE,
     now: datetime | None = None,
 ) -> Signed:
     """As `sign`, for a manifest that has been fetched, or put, already."""
@@ -80,14 +134,13 @@ def sign_subject(
     if expires is not None:
         if expires <= timedelta(0):
             raise UsageError("a signature cannot expire before it is made", hint="Write --expires 90d.")
-        found = _still_good(store, reference, subject, signer, claims, now, expires / 2)
+        found = _still_good(store, reference, subject, signer, claims, writer, now, expires / 2)
         if found is not None:
-            return _signed(reference, subject, found, signer, created=False)
+            manifest = writer.manifest_of(store, subject, found)
+            return _signed(reference, subject, manifest, signer, writer, created=False)
         claims[media.CLAIM_EXPIRES] = format_time(now + expires)
-    bundle = sign_statement(signer, signature_statement(subject.digest, claims))
-    attachment = attach(bundle, subject, predicate_type=media.COSIGN_SIGN, keyid=signer.public.keyid)
-    created = store_attachment(store, subject, attachment)
-    return _signed(reference, subject, attachment.descriptor, signer, created=created)
+    manifest, created = writer.attach(store, reference, subject, signer, claims)
+    return _signed(reference, subject, manifest, signer, writer, created=created)
 
 
 def checked_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
@@ -118,26 +171,28 @@ def _still_good(
     subject: Descriptor,
     signer: Signer,
     claims: Mapping[str, str],
+    writer: Writer,
     now: datetime,
     remaining: timedelta,
-) -> Descriptor | None:
+) -> Digest | None:
+    """A signature as this one would be that is good for more than ``remaining``."""
     policy = TrustPolicy.of_keys([signer.public])
     evidence, _ = gather(store, subject, reference.name, policy.keyids)
     for report in policy.evaluate(evidence, now).signers:
         others = {key: value for key, value in report.claims.items() if key != media.CLAIM_EXPIRES}
-        good = report.status == "good" and report.identity and others == claims
+        good = report.status == "good" and report.identity and report.format == writer.format and others == claims
         if good and report.expires is not None and report.expires - now > remaining:
-            return Descriptor(media_type=media.OCI_MANIFEST, digest=report.digest, size=0)
+            return report.digest
     return None
 
 
 def _signed(
-    reference: Reference, subject: Descriptor, signature: Descriptor, signer: Signer, *, created: bool
+    reference: Reference, subject: Descriptor, signature: Digest, signer: Signer, writer: Writer, *, created: bool
 ) -> Signed:
-    repository = reference.tagged(None)
     return Signed(
         subject=reference.at(subject.digest),
-        signature=repository.at(signature.digest),
+        signature=reference.tagged(None).at(signature),
         created=created,
         keyid=signer.public.keyid,
+        format=writer.format,
     )
