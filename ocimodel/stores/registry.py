@@ -25,6 +25,7 @@ from ocimodel.oci.reference import Reference
 from ocimodel.stores.facts import check_tag, digest_of, examine, is_fallback_tag
 from ocimodel.stores.http import downloads, listing, manifests, uploads
 from ocimodel.stores.http.answers import Answer
+from ocimodel.stores.http.asking import Asking
 from ocimodel.stores.http.auth import scopes_for
 from ocimodel.stores.http.credentials import HUB_HOSTS, Credential, Credentials, DockerConfig, Given
 from ocimodel.stores.http.policy import Patience
@@ -55,6 +56,7 @@ class RegistryStore:
         self._referrers = Referrers(self._repository)
         self._lock = threading.Lock()
         self._opened: dict[Digest, uploads.Session] = {}
+        self._asking = Asking()
 
     def __repr__(self) -> str:
         return f"RegistryStore({self._name!r})"
@@ -130,7 +132,7 @@ class RegistryStore:
         if digest is not None:
             with self._lock:
                 session = self._opened.pop(digest, None)
-        return uploads.put_blob(self._repository, source, digest, progress, session)
+        return uploads.put_blob(self._repository, source, digest, progress, session, self._asking)
 
     def mount_blob(self, descriptor: Descriptor, source: str) -> bool:
         if source == self._repository.path:

@@ -4,8 +4,9 @@
     unknown digest   POST → one PATCH with all bytes → PUT?digest=      (hashed while they are sent)
     where that was refused or broke: POST → PATCH with Content-Range … → PUT?digest=
 
-Guarantees: see `Feed` for the bytes; after the commit the registry is asked for the blob's size; a failed upload
-begins anew from a re-opened source. Memory: one block, or one chunk where chunks are needed.
+Guarantees: see `Feed` for the bytes; after the commit the registry is asked for the blob's size, unless it was a
+small one in one request and the answer names its digest; a failed upload begins anew from a re-opened source.
+Memory: one block, or one chunk where chunks are needed.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from urllib.parse import urljoin
 from ocimodel.errors import AuthenticationError, DigestMismatchError, OcimodelError, UnavailableError
 from ocimodel.oci.digest import Digest
 from ocimodel.stores.http.answers import Answer
+from ocimodel.stores.http.asking import Asking
 from ocimodel.stores.http.auth import Scopes
 from ocimodel.stores.http.feed import Feed
 from ocimodel.stores.http.manifests import promised_digest
@@ -76,10 +78,12 @@ def put_blob(
     digest: Digest | None,
     progress: Progress,
     session: Session | None = None,
+    asking: Asking | None = None,
 ) -> Digest:
-    """Store the bytes of ``source``; nothing is sent where the registry has them.
+    """Store the bytes of ``source``; nothing is sent where the registry has them, as far as it is asked.
 
     Args:
+        asking: what earlier questions came to; None: always ask.
         session: an upload that is already open (from a mount that was not possible).
 
     Raises:
@@ -89,8 +93,12 @@ def put_blob(
     feed = Feed(source, digest, progress)
     if source.size <= _SMALL or (digest is None and _WHOLE_ONLY.fullmatch(repository.host)):
         feed.promised = digest = feed.hashed()
-    if digest is not None and session is None and blob_size(repository, digest) in (source.size, -1):
-        return digest
+    if digest is not None and session is None and (asking is None or asking.pays(source.size)):
+        there = blob_size(repository, digest) in (source.size, -1)
+        if asking is not None:
+            asking.found(there)
+        if there:
+            return digest
     return _Upload(repository, feed, session).run()
 
 
@@ -190,7 +198,8 @@ class _Upload:
         stored = promised_digest(answer)
         if stored is not None and stored.algorithm == feed.digest.algorithm and stored != feed.digest:
             raise DigestMismatchError("blob as stored", expected=str(feed.digest), actual=str(stored))
-        self._confirm(feed.digest)
+        if stored is None or feed.size > _SMALL or self._chunk:
+            self._confirm(feed.digest)
         return feed.digest
 
     def _commit(self, body: Body) -> Answer:
