@@ -11,4 +11,5 @@ pytest_plugins = [
     "tests.real.proxy",
     "tests.real.cosign",
     "tests.real.softhsm",
+    "tests.real.aws",
 ]

@@ -35,6 +35,12 @@ FLOORS: dict[str, float] = {
 ONLY_IN = {
     "cryptography": {"keys"},
     "securesystemslib": {"keys"},
+    "pkcs11": {"keys"},
+    "boto3": {"keys"},
+    "botocore": {"keys"},
+    "google": {"keys"},
+    "azure": {"keys"},
+    "hvac": {"keys"},
     "urllib3": {"stores"},
     "requests": {"stores"},
     "http.client": {"stores"},

@@ -155,19 +155,55 @@ def _token() -> Custodian:
     return token
 
 
+def _aws() -> Custodian:
+    from ocimodel.keys.custody import library
+
+    library("awskms", "boto3", "securesystemslib")
+    from ocimodel.keys.custody import aws
+
+    return aws
+
+
+def _gcp() -> Custodian:
+    from ocimodel.keys.custody import library
+
+    library("gcpkms", "google.cloud.kms", "securesystemslib")
+    from ocimodel.keys.custody import gcp
+
+    return gcp
+
+
+def _azure() -> Custodian:
+    from ocimodel.keys.custody import library
+
+    library("azurekms", "azure.identity", "azure.keyvault.keys", "securesystemslib")
+    from ocimodel.keys.custody import azure
+
+    return azure
+
+
+def _vault() -> Custodian:
+    from ocimodel.keys.custody import library
+
+    library("hashivault", "hvac", extra="vault")
+    from ocimodel.keys.custody import vault
+
+    return vault
+
+
 def _not_yet() -> Custodian:
     raise UsageError(
-        "keys in key services and plugins are not in this version yet",
+        "plugins are not in this version yet",
         hint="Use a key file, or env:NAME with the PEM in an environment variable.",
     )
 
 
 SCHEMES: dict[str, Callable[[], Custodian]] = {
     "pkcs11": _token,
-    "awskms": _not_yet,
-    "gcpkms": _not_yet,
-    "azurekms": _not_yet,
-    "hashivault": _not_yet,
+    "awskms": _aws,
+    "gcpkms": _gcp,
+    "azurekms": _azure,
+    "hashivault": _vault,
     "plugin": _not_yet,
 }
 """Where keys live that never leave their device or service, and who speaks to it.

@@ -40,12 +40,20 @@ def rest_of(spec: str) -> str:
     return spec.partition(":")[2].removeprefix("//")
 
 
-def library(name: str, extra: str, scheme: str) -> Any:
-    """Import the library of an extra. Raises `UsageError` where it is not installed."""
+def library(scheme: str, *names: str, extra: str = "") -> Any:
+    """Import the libraries of an extra, which is called as the scheme is unless it says otherwise.
+
+    Returns:
+        The first of them.
+
+    Raises:
+        UsageError: one is not installed.
+    """
     try:
-        return importlib.import_module(name)
+        first, *_ = [importlib.import_module(name) for name in names]
     except ImportError as error:
         raise UsageError(
-            f"keys under {scheme}: need a library that is not installed ({error.name or name})",
-            hint=f"pip install 'ocimodel[{extra}]'",
+            f"keys under {scheme}: need a library that is not installed ({error.name or names[0]})",
+            hint=f"pip install 'ocimodel[{extra or scheme}]'",
         ) from None
+    return first

@@ -7,7 +7,9 @@ Neither the message nor the signature is logged.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Callable
+from typing import TypeVar
 
 from ocimodel.errors import UnavailableError
 from ocimodel.keys.public import PublicKey
@@ -49,3 +51,19 @@ def digest_of(public: PublicKey, message: bytes, *, pss: bool) -> tuple[str, byt
     name = public.algorithm.scheme.hash_for(pss=pss)
     assert name is not None, "Ed25519 signs messages"
     return name, hashlib.new(name, message).digest()
+
+
+PAUSES = (0.2, 1.0)
+"""Seconds before the second and the third attempt."""
+
+T = TypeVar("T")
+
+
+def patiently(call: Callable[[], T]) -> T:
+    """For clients that do not try again by themselves: three attempts, while it is worth one."""
+    for pause in PAUSES:
+        try:
+            return call()
+        except UnavailableError:
+            time.sleep(pause)
+    return call()

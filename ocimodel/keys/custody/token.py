@@ -81,7 +81,7 @@ def public(spec: str, password: Password) -> PublicKey:
 
 
 def _library() -> Any:
-    return library("pkcs11", "pkcs11", "pkcs11")
+    return library("pkcs11", "pkcs11")
 
 
 # --- the token ----------------------------------------------------------------------------------------------------
