@@ -24,6 +24,9 @@ from ocimodel.stores.protocol import Source, Store, read_blob
 from ocimodel.transfer.staging import write_atomically
 from ocimodel.transfer.watching import Watched
 
+SMALL = 1024 * 1024
+"""Bytes; a file of this size is sooner read again than its pieces are looked up."""
+
 
 class Indexer:
     """Watches the weight files of ``packing`` while they are read.
@@ -63,14 +66,14 @@ class Indexer:
 
     def _made(self, digest: Digest, watched: Watched) -> LayerIndex:
         layer = watched.index(digest)
-        if self._keep is not None:
+        if self._keep is not None and watched.size > SMALL:
             with suppress(OcimodelError):
                 raw = ChunkIndex(algorithm=self._algorithm, layers={digest: layer}).to_bytes()
                 write_atomically(self._path(self._keep, digest), raw)
         return layer
 
     def _known(self, digest: Digest, watched: Watched) -> LayerIndex | None:
-        if self._keep is None or watched.seen:
+        if self._keep is None or watched.seen or watched.size <= SMALL:
             return None
         with suppress(OSError, FormatError):
             raw = self._path(self._keep, digest).read_bytes()
