@@ -194,7 +194,7 @@ def test_a_missing_file_comes_back(reference: Reference, model: Path, tmp_path: 
     """What stands there is part of this very model, so the pull carries on."""
     pulling(reference, tmp_path / "out")
     (tmp_path / "out" / "config.json").unlink()
-    again = pulling(reference, tmp_path / "out", cache=False)
+    again = pulling(reference, tmp_path / "out", cache="off")
     assert again.fetched_bytes == len(files_of(model)["config.json"])
     assert files_of(tmp_path / "out") == files_of(model)
 

@@ -152,8 +152,20 @@ Base = Annotated[
     list[Path] | None,
     option("--base", metavar="DIR", help="Use what this directory, pulled earlier, has already (repeatable)."),
 ]
+CacheMode = Annotated[
+    str | None,
+    option("--cache", metavar="MODE", help="How models are kept for other pulls: auto, copy, link or off."),
+]
+CacheVerify = Annotated[
+    str | None,
+    option(
+        "--cache-verify",
+        metavar="HOW",
+        help="always: hash what comes from the cache; fast: not where the file looks as it did when it was hashed.",
+    ),
+]
 NoCache = Annotated[
-    bool, option("--no-cache", help="Use nothing that earlier pulls left here, and remember nothing of this one.")
+    bool, option("--no-cache", help="Use nothing that earlier pulls left here, and keep nothing of this one.")
 ]
 MaxRate = Annotated[
     str | None,

@@ -8,15 +8,18 @@ import typer
 from ocimodel.cli import material, options, verdicts
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
-from ocimodel.cli.values import pairs, rate
+from ocimodel.cli.values import one_of, pairs, rate
 from ocimodel.errors import Reason, UsageError
 
 if TYPE_CHECKING:
-    from ocimodel.verbs.pull import Pulled
+    from ocimodel.transfer.cache import Verify
+    from ocimodel.verbs.pull import CacheMode, Pulled
 
 app = typer.Typer()
 
 NOT_VERIFIED = "NOT VERIFIED"
+CACHE_MODES: tuple["CacheMode", ...] = ("auto", "copy", "link", "off")
+CACHE_VERIFY: tuple["Verify", ...] = ("always", "fast")
 
 
 @command(
@@ -40,6 +43,8 @@ def pull(
     exclude: options.Exclude = None,
     force: options.Force = False,
     base: options.Base = None,
+    cache: options.CacheMode = None,
+    cache_verify: options.CacheVerify = None,
     no_cache: options.NoCache = False,
     receipt: options.Receipt = None,
     provenance_out: options.ProvenanceOut = None,
@@ -77,7 +82,8 @@ def pull(
         exclude=exclude or (),
         force=force,
         base=base or (),
-        cache=not no_cache,
+        cache="off" if no_cache else one_of(CACHE_MODES, cache, "--cache"),
+        cache_verify=one_of(CACHE_VERIFY, cache_verify, "--cache-verify"),
         receipt=receipt,
         provenance_out=provenance_out,
         name=material.judged_as(name),

@@ -6,9 +6,10 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 from ocimodel.errors import FormatError, UsageError
 from ocimodel.oci.media import PREFIX
@@ -44,6 +45,17 @@ def rate(text: str) -> float:
     power = "KMG".index(match[2]) + 1 if match[2] else 0
     unit = 1024.0 if match[3] else 1000.0
     return float(match[1]) * float(unit**power)
+
+
+Word = TypeVar("Word", bound=str)
+
+
+def one_of(words: Sequence[Word], text: str | None, option: str) -> Word:
+    """One of a few words; the first where nothing was said."""
+    for word in words:
+        if word == (text or words[0]):
+            return word
+    raise UsageError(f"{option} {(text or '')[:40]!r} is not known", hint=f"Write one of {', '.join(words)}.")
 
 
 def pairs(texts: Iterable[str], option: str) -> dict[str, str]:

@@ -116,11 +116,12 @@ class Draft:
             while view:
                 view = view[os.write(self.handle, view) :]
 
-    def publish(self, target: Path) -> None:
+    def publish(self, target: Path, *, durable: bool = True) -> None:
         """Make the bytes durable, then visible as ``target``, replacing what stood there."""
         with storage_errors(str(target)):
             target.parent.mkdir(parents=True, exist_ok=True)
-            os.fsync(self.handle)
+            if durable:
+                os.fsync(self.handle)
             os.replace(self._path, target)
 
     def close(self) -> None:

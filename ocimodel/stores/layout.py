@@ -9,7 +9,7 @@ Guarantees: nothing is ever visible half-written, neither a blob nor the index, 
 cut; two processes may push at once; reading takes no lock and writes nothing, so that a read-only disk will
 do; no link is followed out of the layout. Entries and members of other tools stay as they are. Interchange
 with oras and skopeo in both directions: an untagged manifest (a signature) is an entry without a name.
-It does not collect garbage.
+It does not collect garbage; `remove` takes away what its caller knows to be some.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 
 from ocimodel.errors import DigestMismatchError, FormatError, IntegrityError, NotFoundError, UsageError
@@ -175,6 +175,23 @@ class LayoutStore:
 
     def close(self) -> None:
         return None
+
+    # What only a layout can
+
+    def prepare(self) -> None:
+        """Make the layout where it is missing. Raises UsageError where something else stands there."""
+        self._prepare()
+
+    def remove(self, digest: Digest) -> int:
+        """Remove a blob, and its line in index.json where it has one. Returns the bytes that were freed."""
+        if self._index().find(digest) is not None:
+            with exclusive(self.path / LOCK):
+                index = self._index(fresh=True).without(digest)
+                files.replace(self.path, INDEX, index.to_bytes())
+        size = files.size_of(self.path, *_blob(digest)) or 0
+        with files.storage_errors(str(self.path)), suppress(FileNotFoundError):
+            self.path.joinpath(*_blob(digest)).unlink()
+        return size
 
     # The index
 

@@ -130,6 +130,13 @@ class LayoutIndex:
         entries = tuple(_entry(Node(item)) for item in items)
         return LayoutIndex({**self.document, "manifests": items}, entries, self.seen)
 
+    def without(self, digest: Digest) -> LayoutIndex:
+        """The index without any line for this manifest."""
+        kept = [pair for pair in zip(self._items, self.entries, strict=True) if pair[1].descriptor.digest != digest]
+        items = [item for item, _ in kept]
+        entries = tuple(entry for _, entry in kept)
+        return LayoutIndex({**self.document, "manifests": items}, entries, self.seen)
+
     @property
     def _items(self) -> Sequence[Any]:
         return self.document.get("manifests") or ()

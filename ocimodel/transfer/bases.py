@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ocimodel.model.chunkindex import ChunkIndex
+from ocimodel.model.chunkindex import ChunkIndex, LayerIndex
 from ocimodel.oci.digest import Digest
 
 
@@ -28,17 +28,25 @@ class Place:
 
 @dataclass(slots=True)
 class Bases:
-    """Where chunks and whole blobs lie. Later additions do not replace earlier ones."""
+    """Where chunks and whole blobs lie. Later additions come after earlier ones."""
 
     chunks: dict[str, Place] = field(default_factory=dict)
-    blobs: dict[Digest, Place] = field(default_factory=dict)
+    blobs: dict[Digest, list[Place]] = field(default_factory=dict)
     algorithm: str = "blake3"
 
     def add(self, path: Path, digest: Digest, size: int, index: ChunkIndex | None) -> None:
         """``path`` was, when it was pulled, the blob ``digest``."""
-        self.blobs.setdefault(digest, Place(path, 0, size))
+        self.add_blob(path, digest, size)
         layer = index.layers.get(digest) if index is not None and index.algorithm == self.algorithm else None
-        for chunk in layer.chunks if layer else ():
+        if layer is not None:
+            self.add_chunks(path, layer)
+
+    def add_blob(self, path: Path, digest: Digest, size: int) -> None:
+        self.blobs.setdefault(digest, []).append(Place(path, 0, size))
+
+    def add_chunks(self, path: Path, layer: LayerIndex) -> None:
+        """``layer`` was made by `algorithm`."""
+        for chunk in layer.chunks:
             self.chunks.setdefault(chunk.hex, Place(path, chunk.start, chunk.stop))
 
     def chunk(self, hex_digest: str, size: int) -> Place | None:
@@ -46,10 +54,14 @@ class Bases:
         place = self.chunks.get(hex_digest)
         return place if place is not None and place.stop - place.start == size else None
 
-    def blob(self, digest: Digest, size: int) -> Place | None:
-        """Where a whole blob may lie."""
-        place = self.blobs.get(digest)
-        return place if place is not None and place.stop == size and _size(place.path) == size else None
+    def has_blob(self, digest: Digest, size: int) -> bool:
+        """Whether a whole blob seems to lie somewhere."""
+        return any(place.stop == size == _size(place.path) for place in self.blobs.get(digest, ()))
+
+    def copy_blob(self, digest: Digest, size: int, target: Path) -> bool:
+        """Copy a whole blob to ``target`` from the first place that has it; files move on, to the next place."""
+        places = [place for place in self.blobs.get(digest, ()) if place.stop == size]
+        return any(_size(place.path) == size and copy_whole(place, target) for place in places)
 
 
 @contextmanager
@@ -70,16 +82,20 @@ def copy_whole(place: Place, target: Path) -> bool:
     with suppress(OSError), opened(place.path) as source:
         handle = os.open(target, flags, 0o666)
         try:
-            left = place.stop
-            while left:
-                count = _copy_some(source, handle, left)
-                if not count:
-                    return False
-                left -= count
-            return True
+            return copy_all(source, handle, place.stop)
         finally:
             os.close(handle)
     return False
+
+
+def copy_all(source: int, target: int, size: int) -> bool:
+    """Copy ``size`` bytes between open files; False where there are fewer. Raises OSError."""
+    while size:
+        count = _copy_some(source, target, size)
+        if not count:
+            return False
+        size -= count
+    return True
 
 
 def _copy_some(source: int, target: int, left: int) -> int:

@@ -1,7 +1,8 @@
 """The digest cache: what a file's SHA-256 was when it was last read, so that it need not be read again.
 
 It decides what gets signed, so it is kept like a key. Guarantees: it is used only in a directory of mode 0700 that
-this user owns, else it is left alone and silent; an entry counts only for the very device, inode, size, mtime and
+this user owns, else it is left alone and silent (for the rest of the cache, which is hashed before use, it suffices
+that nobody else can write: `why_ignored`); an entry counts only for the very device, inode, size, mtime and
 ctime it was made for; a file whose ctime lies within two seconds of its hashing is not entered, since a later
 write could leave no trace; files on network file systems, whose times lie, are never entered. An entry that
 turns out wrong is forgotten. The cache saves a reading; a store still checks what it is sent.
@@ -91,6 +92,18 @@ class DigestCache:
             (*_key(identity), digest.hex, int(time.time())),
         )
 
+    def moved(self, before: Identity, after: Identity) -> None:
+        """We changed what is said of a file, such as its number of links, and with that its ctime; not its bytes.
+
+        Whoever writes to it from now on changes its mtime, which has to lie far enough back for that to show.
+        """
+        same = _key(before)[:4] == _key(after)[:4]
+        if same and time.time_ns() - after.mtime_ns >= MARGIN_NS:
+            self._run(
+                "update digests set ctime=? where dev=? and ino=? and size=? and mtime=? and ctime=?",
+                (after.ctime_ns, *_key(before)),
+            )
+
     def forget(self, identity: Identity) -> None:
         """The entry was wrong."""
         self._run("delete from digests where dev=? and ino=?", _key(identity)[:2])
@@ -144,9 +157,28 @@ def is_ours(directory: Path) -> bool:
         status = directory.lstat()
     except OSError:
         return False
-    return (
-        stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and stat.S_IMODE(status.st_mode) & 0o077 == 0
-    )
+    return not why_unsafe(status) and stat.S_IMODE(status.st_mode) & 0o077 == 0
+
+
+def why_unsafe(status: os.stat_result) -> str:
+    """Why what lies in a directory may be somebody else's work; empty where it is this user's alone."""
+    if not stat.S_ISDIR(status.st_mode):
+        return "it is not a directory"
+    if status.st_uid != os.geteuid():
+        return f"it belongs to user {status.st_uid}"
+    if stat.S_IMODE(status.st_mode) & 0o022:
+        return f"its mode is {stat.S_IMODE(status.st_mode):04o}, so that others may write to it; 0700 is asked for"
+    return ""
+
+
+def why_ignored(directory: Path) -> str:
+    """Why a cache directory is not used; empty where it is, or is missing. Makes nothing."""
+    try:
+        return why_unsafe(directory.lstat())
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"it cannot be read: {error.strerror}"
 
 
 def _file_systems() -> dict[int, str]:

@@ -1,9 +1,9 @@
 """What earlier pulls left on this machine, as bases for the next one.
 
-The cache keeps no second copy of a model: it remembers where copies are. Guarantees: only the user's own cache
-directory (mode 0700, as for the digest cache) and directories that the user names are looked at, the latest
-first and at most 32 of them. Whatever is wrong with one of them, it is passed over: a base only saves transfers,
-and whoever takes its bytes hashes them.
+The cache remembers where copies of models are, and may hold blobs of its own (`transfer.cache`). Guarantees: only
+the cache directory that the caller has checked, and directories that the user names are looked at, the latest first
+and at most 32 of them, and at most 256 blobs. Whatever is wrong with one of them, it is passed over: a base only
+saves transfers, and whoever takes its bytes hashes them.
 """
 
 from __future__ import annotations
@@ -19,25 +19,27 @@ from ocimodel import jsonio
 from ocimodel.errors import OcimodelError
 from ocimodel.model.artifact import ModelArtifact
 from ocimodel.model.chunkindex import ChunkIndex
+from ocimodel.oci.digest import Digest
 from ocimodel.oci.manifest import Manifest
 from ocimodel.transfer import receipt as receipts
 from ocimodel.transfer.bases import Bases
-from ocimodel.transfer.digests import is_ours
+from ocimodel.transfer.cache import Cache
+from ocimodel.transfer.places import CHUNKS, PULLED
 from ocimodel.transfer.receipt import Receipt
 from ocimodel.transfer.staging import write_atomically
 
 MAX_REMEMBERED = 32
-_PLACE = "pulled"
+MAX_BLOBS = 256
 
 
 def remember(cache: Path | None, receipt: Receipt) -> None:
     """Note that a directory holds this artifact. Best effort."""
-    if cache is None or not is_ours(cache):
+    if cache is None:
         return
     data = jsonio.canonical(replace(receipt, referrers=()).to_dict())
     name = hashlib.sha256(os.fsencode(receipt.directory)).hexdigest()[:32]
     with suppress(OcimodelError):
-        write_atomically(cache / _PLACE / f"{name}.json", data)
+        write_atomically(cache / PULLED / f"{name}.json", data)
         for path in _latest(cache)[MAX_REMEMBERED:]:
             path.unlink(missing_ok=True)
 
@@ -46,25 +48,42 @@ def local_bases(cache: Path | None, algorithm: str, named: Sequence[Path], state
     """Everything that earlier pulls offer.
 
     Args:
-        cache: the cache directory; None: only what is named.
+        cache: the cache directory, ours and nobody else's; None: only what is named.
         named: directories with receipts in ``state``; they come first.
     """
     bases = Bases(algorithm=algorithm)
     for directory in named:
         with suppress(OcimodelError):
             _add(bases, receipts.read(state, directory))
-    if cache is not None and is_ours(cache):
+    if cache is not None:
         for path in _latest(cache)[:MAX_REMEMBERED]:
             with suppress(OcimodelError, OSError):
                 _add(bases, Receipt.from_bytes(path.read_bytes()))
+        _add_cached(bases, cache)
     return bases
 
 
 def _latest(cache: Path) -> list[Path]:
     with suppress(OSError):
-        found = [(path.stat().st_mtime_ns, path) for path in (cache / _PLACE).glob("*.json")]
+        found = [(path.stat().st_mtime_ns, path) for path in (cache / PULLED).glob("*.json")]
         return [path for _, path in sorted(found, reverse=True)]
     return []
+
+
+def _add_cached(bases: Bases, cache: Path) -> None:
+    """The chunks of blobs in the cache whose indexes were kept."""
+    kept = Cache(cache)
+    used: list[tuple[int, Path]] = []
+    for path in (cache / CHUNKS).glob(f"{bases.algorithm}-*.json"):
+        with suppress(OSError):
+            used.append((path.stat().st_mtime_ns, path))
+    for _, path in sorted(used, reverse=True)[:MAX_BLOBS]:
+        with suppress(OcimodelError, OSError):
+            digest = Digest.parse(f"sha256:{path.stem.rpartition('-')[2]}")
+            size = kept.path(digest).lstat().st_size
+            layer = kept.index(digest, size, bases.algorithm)
+            if layer is not None:
+                bases.add_chunks(kept.path(digest), layer)
 
 
 def _add(bases: Bases, receipt: Receipt) -> None:

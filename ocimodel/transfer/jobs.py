@@ -18,6 +18,7 @@ class Job:
     """One blob. ``finish`` is called with the part once its bytes are checked; ``name`` is for messages.
 
     ``index`` tells its chunks, whose digests are made by ``algorithm``, where the artifact has an index.
+    ``places`` is where the file lies from then on, one after the other; empty where it is unpacked and removed.
     """
 
     descriptor: Descriptor
@@ -26,3 +27,4 @@ class Job:
     finish: Callable[[Path], None]
     index: LayerIndex | None = None
     algorithm: str = "blake3"
+    places: tuple[Path, ...] = ()

@@ -12,6 +12,17 @@ from pathlib import Path
 
 from ocimodel.errors import StorageError
 
+LAYOUT = "layout"
+"""In the cache directory: blobs, as an OCI image layout."""
+CHUNKS = "chunks"
+"""Chunk indexes of single blobs: ``ALGORITHM-HEX.json``."""
+PULLED = "pulled"
+"""What earlier pulls put where."""
+QUARANTINE = "quarantine"
+"""Blobs that were found damaged."""
+USED = "used"
+"""Empty files ``ALGORITHM-HEX``, as old as the last use of the blob."""
+
 
 def state_dir() -> Path:
     """Receipts and what this node has seen. Default ``$XDG_STATE_HOME/ocimodel``."""

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from ocimodel.errors import NotFoundError, OcimodelError
+from ocimodel.errors import NotFoundError, OcimodelError, UsageError
 from ocimodel.model.artifact import ModelArtifact
 from ocimodel.model.chunkindex import ChunkIndex
 from ocimodel.model.provenance import MAX_BYTES as MAX_PROVENANCE
@@ -27,11 +29,14 @@ from ocimodel.oci.reference import Reference
 from ocimodel.stores.opening import Access, open_store, target_of
 from ocimodel.stores.protocol import Store, read_blob
 from ocimodel.transfer import receipt as receipts
+from ocimodel.transfer.cache import Cache, Mode, Verify, open_cache
+from ocimodel.transfer.documents import Documents
 from ocimodel.transfer.earlier import local_bases, remember
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.places import state_dir, usable_cache_dir
 from ocimodel.transfer.receipt import Document, Receipt
 from ocimodel.transfer.selection import Selection
+from ocimodel.transfer.sharing import Alone, Sharing
 from ocimodel.transfer.staging import write_atomically
 from ocimodel.trust.claims import format_time
 from ocimodel.trust.policy import TrustPolicy
@@ -41,6 +46,8 @@ from ocimodel.verbs.evidence import gather
 from ocimodel.verbs.indexing import fetch_index
 from ocimodel.verbs.judging import judged_name
 from ocimodel.verbs.unpack import Unpacked, Unverified, unpack
+
+CacheMode = Literal[Mode, "off"]
 
 _NO_CONTEXT: Mapping[str, str] = {}
 
@@ -73,7 +80,9 @@ def pull(
     exclude: Sequence[str] = (),
     force: bool = False,
     base: Sequence[Path] = (),
-    cache: bool = True,
+    cache: CacheMode = "auto",
+    cache_verify: Verify = "always",
+    allow_fast: bool = True,
     receipt: Path | None = None,
     provenance_out: Path | None = None,
     name: str | None = None,
@@ -87,7 +96,9 @@ def pull(
         policy: who must have signed; None fetches unverified.
         include, exclude: globs over the files' names (`transfer.selection`).
         base: directories pulled earlier whose bytes are used first.
-        cache: use the bytes of other models that were pulled earlier, and remember this one.
+        cache: how models are kept for other pulls (`transfer.cache`); ``off``: use and remember nothing.
+        cache_verify: ``fast`` does not hash again a file of the cache that looks as it did when it was hashed here.
+        allow_fast: whether the policy lets the caller choose that.
         force: replace what stands at the destination.
         receipt: also write the receipt here.
         provenance_out: write the provenance layer here.
@@ -96,14 +107,21 @@ def pull(
 
     Raises:
         Refusal: the policy says no, or a byte is not what it should be; nothing was delivered.
-        UsageError: the destination holds something else.
+        UsageError: the destination holds something else, or ``fast`` is not allowed.
         NotFoundError, UnavailableError, AuthenticationError, StorageError.
     """
     now = now or datetime.now(UTC)
     state = state_dir()
-    place = usable_cache_dir() if cache else None
+    if cache_verify == "fast" and not allow_fast:
+        raise UsageError(
+            "the policy does not allow --cache-verify fast", hint="Leave it out, or let the policy allow it."
+        )
+    warnings: list[str] = []
     receipts.check_writable(state)
-    with open_store(reference, access) as store:
+    with ExitStack() as stack:
+        kept = stack.enter_context(_cache(cache, cache_verify, warnings))
+        files = stack.enter_context(open_store(reference, access))
+        store = files if kept is None else Documents(files, kept)
         subject, raw = store.get_manifest(target_of(reference, store))
         verdict: Verdict | None = None
         grant: Verified | Unverified = Unverified(subject=subject)
@@ -124,36 +142,50 @@ def pull(
         previous = _previous(state, destination)
         if force:
             receipts.forget(state, destination)
+        place = kept.directory if kept is not None else None
+        bases = partial(local_bases, place, index.algorithm if index else "blake3", base, state)
+        sharing = stack.enter_context(closing(Alone(bases()) if kept is None else Sharing(kept, bases)))
         unpacked = unpack(
             grant,
             artifact,
-            store,
+            files,
             destination,
             selection=selection,
             force=force,
             previous=previous,
             meter=meter or Meter(),
             index=index,
-            bases=local_bases(place, index.algorithm if index else "blake3", base, state),
+            sharing=sharing,
             max_rate=max_rate,
         )
-    pinned = reference.at(subject.digest)
-    paper = Receipt(
-        directory=os.path.realpath(destination),
-        reference=str(pinned),
-        media_type=subject.media_type,
-        manifest=raw,
-        index=index_bytes,
-        referrers=documents,
-        include=tuple(include),
-        exclude=tuple(exclude),
-        members=unpacked.members,
-        pulled_at=format_time(now),
-        verified=verdict is not None and verdict.outcome == "pass",
-    )
-    written = receipts.write(state, paper, receipt)
-    remember(place, paper)
+        pinned = reference.at(subject.digest)
+        paper = Receipt(
+            directory=os.path.realpath(destination),
+            reference=str(pinned),
+            media_type=subject.media_type,
+            manifest=raw,
+            index=index_bytes,
+            referrers=documents,
+            include=tuple(include),
+            exclude=tuple(exclude),
+            members=unpacked.members,
+            pulled_at=format_time(now),
+            verified=verdict is not None and verdict.outcome == "pass",
+        )
+        written = receipts.write(state, paper, receipt)
+        remember(place, paper)
+        if isinstance(store, Documents):
+            store.keep()
+        if kept is not None and selection.everything:
+            kept.enlist(artifact.manifest)
+    unpacked.warnings += warnings
     return _pulled(pinned, subject.digest, destination, verdict, unpacked, written)
+
+
+def _cache(mode: CacheMode, verify: Verify, warnings: list[str]) -> AbstractContextManager[Cache | None]:
+    if mode == "off":
+        return nullcontext()
+    return open_cache(usable_cache_dir(), mode, verify, warnings)
 
 
 def _pulled(

@@ -24,12 +24,12 @@ from ocimodel.oci.paths import check_distinct
 from ocimodel.stores.protocol import Store
 from ocimodel.transfer import staging
 from ocimodel.transfer.bases import Bases
-from ocimodel.transfer.download import fetch_all
 from ocimodel.transfer.hashing import hash_files
 from ocimodel.transfer.jobs import Job
 from ocimodel.transfer.journal import claim
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.selection import Selection
+from ocimodel.transfer.sharing import Alone, Sharing
 from ocimodel.trust.verdict import Verified
 
 WORTH_KEEPING = 64 * 1024 * 1024
@@ -72,7 +72,7 @@ def unpack(
     previous: Collection[str],
     meter: Meter,
     index: ChunkIndex | None = None,
-    bases: Bases | None = None,
+    sharing: Sharing | Alone | None = None,
     max_rate: float | None = None,
 ) -> Unpacked:
     """Make the selected files of ``artifact`` appear at ``destination``.
@@ -81,7 +81,7 @@ def unpack(
         force: replace what stands in the way.
         previous: files that an earlier pull put there; with ``force``, those no longer in the model are removed.
         index: of the artifact's chunks, where it has one.
-        bases: local files that may hold some of the bytes.
+        sharing: finds bytes that are on this machine, or are being fetched by another pull.
         max_rate: bytes a second.
 
     Raises:
@@ -99,17 +99,22 @@ def unpack(
             hint="ocimodel inspect REF lists the files; see --include and --exclude.",
         )
     result = Unpacked()
+    sharing = sharing or Alone(Bases())
     with staging.staging(destination, artifact.digest) as area:
         present = staging.listing(area.destination) if area.inside else {}
         kept = _matching(area.destination, {entry.path: entry.descriptor for entry in raw}, present, meter)
         if not force and not archives:
             _refuse_foreign(area.destination, present.keys() - kept)
         wanted = [entry for entry in raw if entry.path not in kept] + archives
-        staging.check_room(area.root, _missing(area, wanted))
+        sharing.settle(area.parts)
+        staging.check_room(
+            area.root,
+            _missing(area, [entry for entry in wanted if not (entry.is_raw and sharing.spares(entry.descriptor))]),
+        )
         result.sizes = {entry.path: entry.descriptor.size for entry in raw}
         jobs = [_job(area, entry, selection, result, index) for entry in wanted]
         try:
-            tally = fetch_all(store, jobs, meter, max_rate=max_rate, bases=bases)
+            tally = sharing.fetch(store, jobs, meter, max_rate=max_rate)
             _check_names(artifact, result)
         except Refusal:
             # Good files of a large model are worth a next run; little ones are not worth what they leave behind.
@@ -175,6 +180,7 @@ def _job(
         finish=keep if entry.is_raw else untar,
         index=index.layers.get(entry.descriptor.digest) if index else None,
         algorithm=index.algorithm if index else "blake3",
+        places=(area.path(entry.path), area.destination / entry.path) if entry.is_raw else (),
     )
 
 

@@ -1,0 +1,134 @@
+"""A store whose small blobs (configs, provenance, chunk indexes, signatures) come from the cache where it has them.
+
+Guarantees: what the store says (tags, manifests, referrers) is asked anew each time; only blobs, whose names are
+their digests, are taken from the cache, and their digests are computed each time. What is fetched is checked before
+it is remembered, and written to the cache only by `keep`: a refused artifact leaves nothing there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+
+from ocimodel.errors import DigestMismatchError
+from ocimodel.oci.descriptor import Descriptor
+from ocimodel.oci.digest import Digest
+from ocimodel.stores.protocol import BlobStream, Progress, ReferrerList, Source, Store, no_progress
+from ocimodel.transfer.cache import Cache
+
+MAX_BYTES = 32 * 1024 * 1024
+"""The largest document; what is larger is left to the store."""
+
+
+class Documents:
+    """``store`` seen through ``cache``."""
+
+    def __init__(self, store: Store, cache: Cache) -> None:
+        self._store = store
+        self._cache = cache
+        self._lock = threading.Lock()
+        self._fetched: dict[Digest, bytes] = {}
+
+    def keep(self) -> None:
+        """Write to the cache what came from the store."""
+        for digest, data in self._fetched.items():
+            self._cache.write(digest, data)
+
+    @property
+    def name(self) -> str:
+        return self._store.name
+
+    def open_blob(
+        self, descriptor: Descriptor, start: int = 0, stop: int | None = None
+    ) -> AbstractContextManager[BlobStream]:
+        if start or stop is not None or descriptor.size > MAX_BYTES:
+            return self._store.open_blob(descriptor, start, stop)
+        return self._open(descriptor)
+
+    @contextmanager
+    def _open(self, descriptor: Descriptor) -> Iterator[BlobStream]:
+        data = self._known(descriptor.digest)
+        if data is not None and len(data) == descriptor.size:
+            yield _Bytes(data)
+            return
+        with self._store.open_blob(descriptor) as stream:
+            yield _Seen(stream, descriptor.size, lambda data: self._saw(descriptor.digest, data))
+
+    def _saw(self, digest: Digest, data: bytes) -> None:
+        with suppress(DigestMismatchError):  # whoever reads it will say so
+            digest.check(data, self.name)
+            with self._lock:
+                self._fetched[digest] = data
+
+    def blob_size(self, digest: Digest) -> int | None:
+        data = self._known(digest)
+        return self._store.blob_size(digest) if data is None else len(data)
+
+    def _known(self, digest: Digest) -> bytes | None:
+        with self._lock:
+            if digest in self._fetched:
+                return self._fetched[digest]
+        return self._cache.read(digest, limit=MAX_BYTES)
+
+    # The store's own
+
+    def get_manifest(self, target: str | Digest) -> tuple[Descriptor, bytes]:
+        return self._store.get_manifest(target)
+
+    def resolve(self, target: str | Digest) -> Descriptor:
+        return self._store.resolve(target)
+
+    def put_manifest(self, raw: bytes, media_type: str, *, tag: str | None = None) -> Descriptor:
+        return self._store.put_manifest(raw, media_type, tag=tag)
+
+    def tags(self) -> list[str]:
+        return self._store.tags()
+
+    def referrers(self, subject: Digest, *, limit: int = 100_000) -> ReferrerList:
+        return self._store.referrers(subject, limit=limit)
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        return self._store.has_blob(descriptor)
+
+    def put_blob(self, source: Source, digest: Digest | None = None, progress: Progress = no_progress) -> Digest:
+        return self._store.put_blob(source, digest, progress)
+
+    def mount_blob(self, descriptor: Descriptor, source: str) -> bool:
+        return self._store.mount_blob(descriptor, source)
+
+    def close(self) -> None:
+        self._store.close()
+
+
+class _Seen:
+    """A stream, and what came of it once all has."""
+
+    def __init__(self, stream: BlobStream, size: int, done: Callable[[bytes], None]) -> None:
+        self.start = stream.start
+        self._stream = stream
+        self._left = size
+        self._done = done
+        self._parts: list[bytes] = []
+
+    def readinto(self, buffer: memoryview) -> int:
+        count = self._stream.readinto(buffer)
+        if self._left >= count > 0:
+            self._parts.append(bytes(buffer[:count]))
+            self._left -= count
+            if not self._left:
+                self._done(b"".join(self._parts))
+        return count
+
+
+class _Bytes:
+    start = 0
+
+    def __init__(self, data: bytes) -> None:
+        self._left = memoryview(data)
+
+    def readinto(self, buffer: memoryview) -> int:
+        count = min(len(buffer), len(self._left))
+        buffer[:count] = self._left[:count]
+        self._left = self._left[count:]
+        return count
