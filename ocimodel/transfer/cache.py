@@ -34,12 +34,13 @@ from ocimodel.model.scan import Identity
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Checked, Digest
 from ocimodel.oci.manifest import Manifest
-from ocimodel.stores.files import Draft
-from ocimodel.stores.layout import LayoutStore
+from ocimodel.stores.files import DRAFTS, Draft
+from ocimodel.stores.layout import INDEX, LOCK, MARKER, LayoutStore
 from ocimodel.stores.protocol import BLOCK, Progress
 from ocimodel.transfer.bases import opened
 from ocimodel.transfer.cloning import can_clone, can_link, clone
 from ocimodel.transfer.digests import DigestCache, why_ignored
+from ocimodel.transfer.flights import Flights
 from ocimodel.transfer.jobs import Job
 from ocimodel.transfer.places import CHUNKS, LAYOUT, QUARANTINE, USED
 from ocimodel.transfer.staging import write_atomically
@@ -82,6 +83,18 @@ def open_cache(directory: Path | None, mode: Mode, verify: Verify, warnings: lis
         warnings += cache.warnings
 
 
+def kept_index(directory: Path, digest: Digest, size: int, algorithm: str) -> LayerIndex | None:
+    """The chunk index that the cache in ``directory`` has of a blob."""
+    with suppress(OSError, OcimodelError):
+        raw = _index_path(directory, digest, algorithm).read_bytes()[: MAX_BYTES + 1]
+        return ChunkIndex.from_bytes(raw, {digest: size}).layers.get(digest)
+    return None
+
+
+def _index_path(directory: Path, digest: Digest, algorithm: str) -> Path:
+    return directory / CHUNKS / f"{algorithm}-{digest.hex}.json"
+
+
 class Cache:
     """The cache directory, for one pull. Safe for threads.
 
@@ -89,6 +102,7 @@ class Cache:
         warnings: what a person should know.
         outstanding: bytes that the pull has yet to write; they come before copies for the cache.
         damaged: where blobs lie now that were found damaged; most of their chunks are still good.
+        flights: the other pulls that use the same directory.
     """
 
     def __init__(self, directory: Path, *, mode: Mode = "auto", verify: Verify = "always") -> None:
@@ -97,10 +111,12 @@ class Cache:
         self.warnings: list[str] = []
         self.outstanding = 0
         self.damaged: dict[Digest, Path] = {}
+        self.flights = Flights(directory)
         self._bad: dict[Digest, int] = {}
         self._mode = mode
         self._way: Way | None = None
         self._given_up = False
+        self._is_new = False
         self._made: list[Path] = []
         self._digests = DigestCache(directory) if verify == "fast" else None
         if self._digests is not None and not self._digests.usable:
@@ -150,7 +166,7 @@ class Cache:
         if not self.keeps(job) or self.has(wanted):
             return
         try:
-            self.layout.prepare()
+            self._prepare()
             target = self.path(wanted.digest)
             if self._way == "link":
                 os.chmod(part, 0o444)
@@ -200,7 +216,7 @@ class Cache:
         """Keep the chunk index of a blob that was held against it."""
         if job.index is None or self._kept_index(job) == job.index:
             return
-        path = self._index_path(job.descriptor.digest, job.algorithm)
+        path = _index_path(self.directory, job.descriptor.digest, job.algorithm)
         new = not path.exists()
         with suppress(OcimodelError):
             raw = ChunkIndex(algorithm=job.algorithm, layers={job.descriptor.digest: job.index}).to_bytes()
@@ -208,18 +224,8 @@ class Cache:
             if new:
                 self._made.append(path)
 
-    def index(self, digest: Digest, size: int, algorithm: str) -> LayerIndex | None:
-        """The chunk index that was kept of a blob."""
-        with suppress(OSError, OcimodelError):
-            raw = self._index_path(digest, algorithm).read_bytes()[: MAX_BYTES + 1]
-            return ChunkIndex.from_bytes(raw, {digest: size}).layers.get(digest)
-        return None
-
     def _kept_index(self, job: Job) -> LayerIndex | None:
-        return self.index(job.descriptor.digest, job.descriptor.size, job.algorithm)
-
-    def _index_path(self, digest: Digest, algorithm: str) -> Path:
-        return self.directory / CHUNKS / f"{algorithm}-{digest.hex}.json"
+        return kept_index(self.directory, job.descriptor.digest, job.descriptor.size, job.algorithm)
 
     def mark(self, digest: Digest) -> None:
         """The blob was used now."""
@@ -238,6 +244,20 @@ class Cache:
             with suppress(OSError):
                 path.unlink()
         self._made.clear()
+        if self._is_new:
+            root = self.layout.path
+            with suppress(OSError):  # not where others have put something there meanwhile
+                for folder in ("blobs/sha256", "blobs", DRAFTS):
+                    (root / folder).rmdir()
+                for name in (MARKER, INDEX, LOCK):
+                    (root / name).unlink(missing_ok=True)
+                root.rmdir()
+
+    def _prepare(self) -> None:
+        if not (self.layout.path / MARKER).exists():
+            self._is_new = True
+            self.layout.path.mkdir(mode=0o700, exist_ok=True)
+        self.layout.prepare()
 
     # Small documents and manifests
 
@@ -261,12 +281,14 @@ class Cache:
         """Enter a small blob that has been checked. Never raises about the cache."""
         if self._given_up:
             return
+        path = self.path(digest)
         try:
-            self.layout.prepare()
+            self._prepare()
             with Draft(self.layout.path) as draft:
                 draft.write(data)
                 os.fchmod(draft.handle, 0o444)
-                draft.publish(self.path(digest), durable=False)
+                draft.publish(path, durable=False)
+            self._made.append(path)
             self.mark(digest)
         except (OSError, OcimodelError) as error:
             self._give_up(error)
@@ -324,5 +346,7 @@ class Cache:
         self.warnings.append(f"{digest} in the cache is damaged ({why}): {where}, and is fetched again{shared}")
 
     def close(self) -> None:
+        """To be called when the pull's files have been published and remembered."""
+        self.flights.close()
         if self._digests is not None:
             self._digests.close()

@@ -2,12 +2,12 @@
 
 Guarantees: what the store says (tags, manifests, referrers) is asked anew each time; only blobs, whose names are
 their digests, are taken from the cache, and their digests are computed each time. What is fetched is checked before
-it is remembered, and written to the cache only by `keep`: a refused artifact leaves nothing there.
+it is kept; where several processes ask for the same at the same time, one fetches it.
 """
 
 from __future__ import annotations
 
-import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 
@@ -19,6 +19,8 @@ from ocimodel.transfer.cache import Cache
 
 MAX_BYTES = 32 * 1024 * 1024
 """The largest document; what is larger is left to the store."""
+PATIENCE = 10.0
+"""Seconds that another process's document is waited for."""
 
 
 class Documents:
@@ -27,13 +29,6 @@ class Documents:
     def __init__(self, store: Store, cache: Cache) -> None:
         self._store = store
         self._cache = cache
-        self._lock = threading.Lock()
-        self._fetched: dict[Digest, bytes] = {}
-
-    def keep(self) -> None:
-        """Write to the cache what came from the store."""
-        for digest, data in self._fetched.items():
-            self._cache.write(digest, data)
 
     @property
     def name(self) -> str:
@@ -48,28 +43,36 @@ class Documents:
 
     @contextmanager
     def _open(self, descriptor: Descriptor) -> Iterator[BlobStream]:
-        data = self._known(descriptor.digest)
+        data = self._wait(descriptor)
         if data is not None and len(data) == descriptor.size:
             yield _Bytes(data)
             return
-        with self._store.open_blob(descriptor) as stream:
-            yield _Seen(stream, descriptor.size, lambda data: self._saw(descriptor.digest, data))
+        try:
+            with self._store.open_blob(descriptor) as stream:
+                yield _Seen(stream, descriptor.size, lambda data: self._saw(descriptor.digest, data))
+        finally:
+            self._cache.flights.release(descriptor.digest)
 
     def _saw(self, digest: Digest, data: bytes) -> None:
         with suppress(DigestMismatchError):  # whoever reads it will say so
             digest.check(data, self.name)
-            with self._lock:
-                self._fetched[digest] = data
+            self._cache.write(digest, data)
+
+    def _wait(self, descriptor: Descriptor) -> bytes | None:
+        """What the cache has, at once or after another process has fetched it; None where it is ours to fetch."""
+        until = time.monotonic() + PATIENCE
+        while True:
+            ours = self._cache.flights.lock(descriptor.digest)
+            data = self._cache.read(descriptor.digest, limit=MAX_BYTES)
+            if data is not None and ours:
+                self._cache.flights.release(descriptor.digest)
+            if data is not None or ours or time.monotonic() > until:
+                return data
+            time.sleep(0.02)
 
     def blob_size(self, digest: Digest) -> int | None:
-        data = self._known(digest)
+        data = self._cache.read(digest, limit=MAX_BYTES)
         return self._store.blob_size(digest) if data is None else len(data)
-
-    def _known(self, digest: Digest) -> bytes | None:
-        with self._lock:
-            if digest in self._fetched:
-                return self._fetched[digest]
-        return self._cache.read(digest, limit=MAX_BYTES)
 
     # The store's own
 

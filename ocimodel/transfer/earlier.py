@@ -21,10 +21,11 @@ from ocimodel.model.artifact import ModelArtifact
 from ocimodel.model.chunkindex import ChunkIndex
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.manifest import Manifest
+from ocimodel.stores.layout import LayoutStore
 from ocimodel.transfer import receipt as receipts
 from ocimodel.transfer.bases import Bases
-from ocimodel.transfer.cache import Cache
-from ocimodel.transfer.places import CHUNKS, PULLED
+from ocimodel.transfer.cache import kept_index
+from ocimodel.transfer.places import CHUNKS, LAYOUT, PULLED
 from ocimodel.transfer.receipt import Receipt
 from ocimodel.transfer.staging import write_atomically
 
@@ -72,7 +73,7 @@ def _latest(cache: Path) -> list[Path]:
 
 def _add_cached(bases: Bases, cache: Path) -> None:
     """The chunks of blobs in the cache whose indexes were kept."""
-    kept = Cache(cache)
+    layout = LayoutStore(cache / LAYOUT)
     used: list[tuple[int, Path]] = []
     for path in (cache / CHUNKS).glob(f"{bases.algorithm}-*.json"):
         with suppress(OSError):
@@ -80,10 +81,10 @@ def _add_cached(bases: Bases, cache: Path) -> None:
     for _, path in sorted(used, reverse=True)[:MAX_BLOBS]:
         with suppress(OcimodelError, OSError):
             digest = Digest.parse(f"sha256:{path.stem.rpartition('-')[2]}")
-            size = kept.path(digest).lstat().st_size
-            layer = kept.index(digest, size, bases.algorithm)
+            blob = layout.blob_path(digest)
+            layer = kept_index(cache, digest, blob.lstat().st_size, bases.algorithm)
             if layer is not None:
-                bases.add_chunks(kept.path(digest), layer)
+                bases.add_chunks(blob, layer)
 
 
 def _add(bases: Bases, receipt: Receipt) -> None:

@@ -26,7 +26,7 @@ from ocimodel.transfer.flights import Flight, Flights, Landing
 from ocimodel.transfer.jobs import Job
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.ranged import Tally
-from ocimodel.transfer.taking import take_all
+from ocimodel.transfer.taking import can_take, take_all
 
 STALLED = 60.0
 """Seconds without a byte after which another pull is waited for no longer."""
@@ -40,9 +40,6 @@ class Alone:
     def __init__(self, bases: Bases) -> None:
         self._bases = bases
 
-    def close(self) -> None:
-        """There is nothing to give back."""
-
     def settle(self, folder: Path) -> None:
         """Nothing depends on it."""
 
@@ -54,7 +51,7 @@ class Alone:
 
 
 class Sharing:
-    """One pull among others. To be closed when its files have been published and remembered.
+    """One pull among others.
 
     Args:
         bases: looks up what lies on this machine; called when something is missing.
@@ -63,15 +60,12 @@ class Sharing:
     def __init__(self, cache: Cache, bases: Callable[[], Bases]) -> None:
         self._cache = cache
         self._bases = bases
-        self._flights = Flights(cache.directory)
+        self._flights = cache.flights
         self._folder = cache.directory
         self._landings: dict[Digest, Landing] = {}
         self._alone: set[Digest] = set()
         self._lock = threading.Lock()
         self._told = False
-
-    def close(self) -> None:
-        self._flights.close()
 
     def settle(self, folder: Path) -> None:
         """Parts will gather below ``folder``."""
@@ -134,6 +128,8 @@ class Sharing:
         chosen: dict[Digest, Job] = {}
         for job in left:
             digest, size = job.descriptor.digest, job.descriptor.size
+            if can_take(self._cache, job):
+                continue  # it came just now
             if bases.has_blob(digest, size):
                 self._flights.release(digest)
             elif job not in mine:

@@ -41,7 +41,7 @@ def take_all(cache: Cache, jobs: Sequence[Job], meter: Meter) -> list[Job]:
         DigestMismatchError: a blob is right, and the chunk index of the model says otherwise.
         StorageError: the destination refuses.
     """
-    here = [job for job in jobs if cache.has(job.descriptor) and not _complete(job)]
+    here = [job for job in jobs if can_take(cache, job)]
     if not here:
         return list(jobs)
     meter.begin("taking from the cache", sum(job.descriptor.size for job in here))
@@ -59,12 +59,13 @@ def take_all(cache: Cache, jobs: Sequence[Job], meter: Meter) -> list[Job]:
     return [job for job in jobs if job.part not in done]
 
 
-def _complete(job: Job) -> bool:
-    """Whether a run that was killed left the whole file, which then only has to be hashed."""
+def can_take(cache: Cache, job: Job) -> bool:
+    """Whether the cache seems to have a blob, and no killed run left the whole file, to be hashed only."""
     with suppress(OSError):
         status = job.part.stat()
-        return status.st_size == job.descriptor.size and status.st_blocks * 512 >= status.st_size
-    return False
+        if status.st_size == job.descriptor.size and status.st_blocks * 512 >= status.st_size:
+            return False
+    return cache.has(job.descriptor)
 
 
 def _take(cache: Cache, job: Job, progress: Progress) -> bool:

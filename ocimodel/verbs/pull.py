@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -144,7 +144,7 @@ def pull(
             receipts.forget(state, destination)
         place = kept.directory if kept is not None else None
         bases = partial(local_bases, place, index.algorithm if index else "blake3", base, state)
-        sharing = stack.enter_context(closing(Alone(bases()) if kept is None else Sharing(kept, bases)))
+        sharing = Alone(bases()) if kept is None else Sharing(kept, bases)
         unpacked = unpack(
             grant,
             artifact,
@@ -174,8 +174,6 @@ def pull(
         )
         written = receipts.write(state, paper, receipt)
         remember(place, paper)
-        if isinstance(store, Documents):
-            store.keep()
         if kept is not None and selection.everything:
             kept.enlist(artifact.manifest)
     unpacked.warnings += warnings
