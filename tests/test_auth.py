@@ -356,6 +356,19 @@ def test_a_token_answer_is_capped() -> None:
             transport.request(Request(method="GET", url=server.url))
 
 
+def test_a_token_that_drips_is_not_waited_for() -> None:
+    def script(seen: Seen) -> Say:
+        if seen.path.startswith("/token"):
+            return Say(body=(b" " for _ in range(1000)), length=1000, pause=0.01)
+        return Say(401, [("WWW-Authenticate", f'Bearer realm="{server.url}/token"')])
+
+    with Scripted(script) as server:
+        impatient = Patience(document=0.2, stall=5.0)
+        transport = Transport(plain_http=frozenset({server.host}), credentials=NOBODY, patience=impatient)
+        with pytest.raises(UnavailableError, match="too long"):
+            transport.request(Request(method="GET", url=server.url))
+
+
 def test_a_token_service_that_is_down_is_75() -> None:
     with HostileRegistry(auth=Bearer()) as registry:
         registry.on_request = lambda request: Reply(503) if request.path == "/token" else None

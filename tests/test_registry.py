@@ -509,6 +509,27 @@ def test_a_stalled_blob_is_75(registry: HostileRegistry) -> None:
         fetch(store(registry, patience=Patience(stall=0.2)), blob(data))
 
 
+def test_a_small_blob_that_drips_is_given_up_and_a_range_is_not() -> None:
+    """A document has to come in bounded time; a file is carried on from where it was, however slow the line is."""
+    data = bytes(range(100))
+
+    def drip(seen: Seen) -> Say:
+        begin = int(seen.headers.get("range", "bytes=0-").removeprefix("bytes=").partition("-")[0])
+        headers = [("Content-Range", f"bytes {begin}-99/100")] if begin else []
+        pieces = (bytes([byte]) for byte in data[begin:])
+        return Say(206 if begin else 200, headers, pieces, length=100 - begin, pause=0.01)
+
+    with Scripted(drip) as server:
+        ours = open_registry(
+            Reference.parse(f"{server.host}/a"),
+            plain_http=frozenset({server.host}),
+            patience=Patience(stall=5.0, document=0.2, first_delay=0.0),
+        )
+        with pytest.raises(UnavailableError, match="too long"):
+            read_blob(ours, blob(data), limit=1000)
+        assert fetch(ours, blob(data), 50) == (50, data[50:])
+
+
 def test_a_compressed_blob_is_refused(registry: HostileRegistry) -> None:
     registry.switches.gzip = True
     registry.repository("a/model").add_blob(bytes(1000))

@@ -491,9 +491,19 @@ def test_a_document_that_drips_for_ever_is_given_up() -> None:
             yield b"x"
 
     with Scripted(lambda _: Say(body=drops(), length=None, pause=0.01)) as server:
-        transport = Transport(plain_http=frozenset({server.host}), patience=Patience(wall=0.2, stall=1))
+        transport = Transport(plain_http=frozenset({server.host}), patience=Patience(document=0.2, stall=1))
         with pytest.raises(UnavailableError, match="too long"):
             get(transport, server.url)
+
+
+def test_what_comes_at_a_bearable_rate_is_waited_for() -> None:
+    """The time is for a silence at the end of a document as well as for a slow line."""
+    pieces = [b"x" * 4000 for _ in range(20)]
+    with Scripted(lambda _: Say(body=iter(pieces), length=80_000, pause=0.02)) as server:
+        patience = Patience(document=0.2, stall=1, floor=4000)
+        transport = Transport(plain_http=frozenset({server.host}), patience=patience)
+        with transport.request(Request(method="GET", url=server.url)) as answer:
+            assert answer.read(80_000, "document") == b"".join(pieces)
 
 
 @pytest.mark.parametrize("length", [-1, None])

@@ -23,7 +23,7 @@ from ocimodel.verbs.unpack import unpack
 from tests.attacks.scene import code_of
 from tests.signers import ALICE
 
-IMPATIENT = Patience(connect=2.0, stall=0.3, tries=2, wall=1.5, sleep=lambda _seconds: None)
+IMPATIENT = Patience(connect=2.0, stall=0.3, tries=2, wall=1.5, document=1.5, sleep=lambda _seconds: None)
 
 
 @contextmanager

@@ -238,7 +238,6 @@ def test_a_document_that_drips_ends(scene: Scene, bait: str) -> None:
         assert victim.nothing_arrived()
 
 
-@pytest.mark.xfail(reason="stores.protocol.read_blob: only silence is bounded there, not the time for a document")
 def test_a_bundle_that_drips_ends(signed: Scene) -> None:
     """As any document; 128 candidates of 128 KiB, a byte a minute each, would take centuries."""
     with dripping(signed, signed.bundle()) as host:

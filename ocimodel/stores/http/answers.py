@@ -1,8 +1,9 @@
 """One answer of a registry: bounded reading, streaming, and the error that a status means.
 
 Guarantees: no more than the stated limit is ever kept; a body that is shorter than announced, or pauses longer
-than the time-out, is an `UnavailableError`; content encodings, which nobody asked for, are refused; a message
-carries method, redacted URL, status, and the specification's error code and message, bounded and printable.
+than the time-out, is an `UnavailableError`, and so is a document that takes longer than `Patience.watch` allows;
+content encodings, which nobody asked for, are refused; a message carries method, redacted URL, status, and the
+specification's error code and message, bounded and printable.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Answer:
         url: str,
         response: BaseHTTPResponse,
         *,
-        deadline: Callable[[], bool] = lambda: False,
+        drips: Callable[[int], bool] = lambda _received: False,
         secret: str = "",
     ) -> None:
         self.method = method
@@ -49,7 +50,8 @@ class Answer:
         self._response = response
         # The body is read from http.client itself: urllib3's own readinto copies every block twice.
         self._body = cast(http.client.HTTPResponse, cast(Any, response)._fp)
-        self._deadline = deadline
+        self._drips = drips
+        self._received = 0
         self._secret = secret
         length = "" if self.header("transfer-encoding") else self.header("content-length")
         self.length = int(length) if length.isascii() and length.isdigit() and len(length) < 19 else None
@@ -87,15 +89,21 @@ class Answer:
             raise FormatError(f"{what} has {self._left} bytes, more than {limit}")
         data = bytearray()
         while self._left != 0:
-            # What is there, not a full block: a body that drips must come back here to be timed.
-            block = self._on_the_wire(lambda: self._body.read1(_BLOCK))
-            self._moved(len(block))
-            data += block
+            data += self.read_some(_BLOCK)
             if len(data) > limit:
                 raise FormatError(f"{what} has more than {limit} bytes")
-            if self._deadline():
-                raise UnavailableError(f"{self._where}: the body takes too long")
         return bytes(data)
+
+    def read_some(self, most: int) -> bytes:
+        """What is there of a document, 1 to ``most`` bytes; none at its end. UnavailableError where it drips."""
+        if self._left == 0:
+            return b""
+        # Not a full block: a body that drips must come back here to be timed.
+        block = self._on_the_wire(lambda: self._body.read1(most))
+        self._received += self._moved(len(block))
+        if block and self._drips(self._received):
+            raise UnavailableError(f"{self._where}: the body takes too long")
+        return block
 
     def _on_the_wire(self, step: Callable[[], _T]) -> _T:
         try:

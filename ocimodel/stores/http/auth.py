@@ -221,7 +221,8 @@ class Authenticator:
             if authorization and here == home:
                 headers["Authorization"] = authorization
             response = self._connections.send(method, url, headers, form)
-            answer = Answer(method, url, response, secret=(authorization or "").rpartition(" ")[2])
+            secret = (authorization or "").rpartition(" ")[2]
+            answer = Answer(method, url, response, drips=self._connections.patience.watch(), secret=secret)
             location = answer.header("location")
             if answer.status not in (301, 302, 303, 307, 308) or not location:
                 return answer

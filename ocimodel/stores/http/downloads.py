@@ -2,7 +2,8 @@
 
 Guarantees: only closed ranges are asked for; what comes back is the range that was asked for, or the whole blob
 from its beginning (`BlobStream.start` tells), never anything else; a body that ends early is an
-`UnavailableError`. The bytes are not checked against the digest here.
+`UnavailableError`, and so is a small blob, asked for whole, that drips. The bytes are not checked against the
+digest here.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ocimodel.errors import DigestMismatchError, UnavailableError
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.stores.http.answers import Answer
 from ocimodel.stores.http.origins import redacted
+from ocimodel.stores.http.policy import DOCUMENT_BYTES
 from ocimodel.stores.http.repository import Repository
 from ocimodel.stores.http.transport import Request
 from ocimodel.stores.protocol import BlobStream
@@ -23,21 +25,29 @@ _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
 
 class Stream:
-    """The body of an answer, up to ``stop``."""
+    """The body of an answer, up to ``stop``. ``timed``: it may be a document, which has to come in bounded time."""
 
-    def __init__(self, answer: Answer | None, start: int, stop: int) -> None:
+    def __init__(self, answer: Answer | None, start: int, stop: int, *, timed: bool = False) -> None:
         self.start = start
         self._answer = answer
         self._left = stop - start
+        self._timed = timed
 
     def readinto(self, buffer: memoryview) -> int:
         if self._answer is None or self._left <= 0:
             return 0
-        count = self._answer.readinto(buffer[: self._left])
+        count = self._fill(self._answer, buffer[: self._left])
         if not count:
             raise UnavailableError(f"GET {redacted(self._answer.url)}: the body is shorter than announced")
         self._left -= count
         return count
+
+    def _fill(self, answer: Answer, buffer: memoryview) -> int:
+        if not self._timed:
+            return answer.readinto(buffer)
+        block = answer.read_some(len(buffer))
+        buffer[: len(block)] = block
+        return len(block)
 
 
 @contextmanager
@@ -60,7 +70,7 @@ def open_blob(repository: Repository, descriptor: Descriptor, start: int, stop: 
     with answer:
         answer.refuse_encodings()
         begins = _range(answer, descriptor, start, stop) if answer.status == 206 else _whole(answer, descriptor)
-        yield Stream(answer, begins, stop)
+        yield Stream(answer, begins, stop, timed=whole and stop <= DOCUMENT_BYTES)
 
 
 def _range(answer: Answer, descriptor: Descriptor, start: int, stop: int) -> int:

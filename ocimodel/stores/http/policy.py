@@ -14,6 +14,8 @@ TOKEN_BYTES = 128 * 1024
 ERROR_BYTES = 64 * 1024
 PAGE_BYTES = 16 * 1024 * 1024
 """One page, and all pages together, of referrers or tags: 10,000 annotated referrers fit."""
+DOCUMENT_BYTES = 32 * 1024 * 1024
+"""Blobs up to this size that are asked for whole come as documents do: in bounded time."""
 PAGES = 1000
 REDIRECTS = 5
 
@@ -32,12 +34,21 @@ class Patience:
     max_delay: float = 10.0
     max_retry_after: float = 30.0
     wall: float = 300.0
-    """No further try of a request begins after this time, nor is a document read for longer."""
+    """No further try of a request begins after this time."""
+    document: float = 60.0
+    """How long a document may take to arrive, and in addition as long as ``floor`` allows for what came of it."""
+    floor: float = 16 * 1024
+    """Bytes a second."""
     settle: float = 0.25
     """How long another writer of the same fallback tag may take between reading and writing it."""
     sleep: Callable[[float], None] = field(default=time.sleep)
     clock: Callable[[], float] = field(default=time.monotonic)
     dice: Callable[[], float] = field(default=random.random)
+
+    def watch(self) -> Callable[[int], bool]:
+        """Begin to wait for a document; what is returned says, by the bytes that came, whether it drips."""
+        began = self.clock()
+        return lambda received: self.clock() - began > self.document + received / self.floor
 
 
 class Backoff:

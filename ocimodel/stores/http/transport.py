@@ -167,14 +167,8 @@ class Transport:
         except (urllib3.exceptions.HTTPError, http.client.HTTPException, OSError, ValueError) as error:
             final = is_certificate_error(error) or isinstance(error, ValueError)
             raise _Broken(broken(request.method, url, error), final=final) from None
-        began = self.patience.clock()
-        return Answer(
-            request.method,
-            url,
-            response,
-            deadline=lambda: self.patience.clock() - began > self.patience.wall,
-            secret=(authorization or "").rpartition(" ")[2],
-        )
+        secret = (authorization or "").rpartition(" ")[2]
+        return Answer(request.method, url, response, drips=self.patience.watch(), secret=secret)
 
 
 class _Broken(Exception):
