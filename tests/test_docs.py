@@ -2,7 +2,8 @@
 
 In the documents, a block marked ``console`` is a transcript: lines that begin with ``$ `` are typed (``> ``
 continues one), all others are what is printed, stdout and stderr as a terminal shows them. The blocks of one page
-run in order, in one shell and an empty directory. A page that names ``localhost:5000`` gets a real registry there.
+run in order, in one shell and an empty directory. A page that names ``localhost:5000`` gets a real registry there,
+one that names SoftHSM's library gets the one that is here, and ``examples/`` is ours.
 Digests, times and temporary paths may differ; nothing else may. Blocks marked ``sh`` are not run; their commands
 are checked against the program, as are those of the examples.
 
@@ -32,6 +33,7 @@ from ocimodel.cli import failures
 from ocimodel.trust.judge import Status
 from tests.real.peers import PEERS, peer
 from tests.real.registries import docker_registry
+from tests.real.softhsm import module
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,6 +42,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(path for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md") for path in ROOT.glob(pattern))
 EXAMPLES = sorted(path for path in (ROOT / "examples").rglob("*") if path.is_file() and path.suffix != ".md")
 REGISTRY = "localhost:5000"
+SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so"
 
 
 def name(path: Path) -> str:
@@ -75,6 +78,7 @@ class Settled:
 
     def __call__(self, text: str) -> str:
         text = re.sub(r"\b(?:(?:sha256|blake3)[:-])?([0-9a-f]{12})(?:[0-9a-f]{52}\b|…)", self._number, text)
+        text = re.sub(r"\bFound slot \d+", "Found slot 0", text)
         text = re.sub(r"\b20\d\d-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)?", "<time>", text)
         text = re.sub(r"(?<=>)[ ]+", "  ", text)  # columns
         return "\n".join(line.rstrip() for line in text.strip("\n").splitlines())
@@ -91,7 +95,10 @@ def play(
     script = ["exec 2>&1", "status=0"]
     for command, _ in steps:
         # The status of the last command must still be there for `echo $?`.
-        script.append(f"(exit $status)\n{command.replace(REGISTRY, host)}\nstatus=$?; printf '{mark}'")
+        command = command.replace(REGISTRY, host).replace(" examples/", f" {ROOT}/examples/")
+        if SOFTHSM in command:
+            command = command.replace(SOFTHSM, str(module()))
+        script.append(f"(exit $status)\n{command}\nstatus=$?; printf '{mark}'")
     file = place.with_suffix(".sh")
     file.write_text("\n".join(script) + "\n")
     done = subprocess.run(
@@ -116,13 +123,15 @@ WITH_TRANSCRIPTS = [page for page in PAGES if blocks(page, "console")]
 @pytest.mark.parametrize("page", WITH_TRANSCRIPTS, ids=name)
 def test_transcripts_are_what_is_printed(page: Path, tmp_path: Path) -> None:
     steps = [step for block in blocks(page, "console") for step in transcript(block)]
-    for tool in ("cosign", "oras"):
+    for tool in ("cosign", "oras", "softhsm2-util"):
         if any(re.search(rf"\b{tool} ", command) for command, _ in steps):
             peer(tool)
     programs = tmp_path / "bin"
     programs.mkdir()
     (programs / "ocimodel").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m ocimodel "$@"\n')
     (programs / "ocimodel").chmod(0o755)
+    (programs / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (programs / "python3").chmod(0o755)
     environment = {
         **os.environ,
         "PATH": os.pathsep.join([str(programs), str(PEERS / "bin"), os.environ.get("PATH", os.defpath)]),

@@ -191,11 +191,10 @@ def _vault() -> Custodian:
     return vault
 
 
-def _not_yet() -> Custodian:
-    raise UsageError(
-        "plugins are not in this version yet",
-        hint="Use a key file, or env:NAME with the PEM in an environment variable.",
-    )
+def _plugin() -> Custodian:
+    from ocimodel.keys.custody import plugin
+
+    return plugin
 
 
 SCHEMES: dict[str, Callable[[], Custodian]] = {
@@ -204,7 +203,7 @@ SCHEMES: dict[str, Callable[[], Custodian]] = {
     "gcpkms": _gcp,
     "azurekms": _azure,
     "hashivault": _vault,
-    "plugin": _not_yet,
+    "plugin": _plugin,
 }
 """Where keys live that never leave their device or service, and who speaks to it.
 

@@ -37,13 +37,14 @@ def softhsm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SoftHsm:
     tokens.mkdir()
     config.write_text(f"directories.tokendir = {tokens}\nobjectstore.backend = file\nlog.level = ERROR\n")
     monkeypatch.setenv("SOFTHSM2_CONF", str(config))
-    hsm = SoftHsm(_module(), "ocimodel-tests", "1234", {"SOFTHSM2_CONF": str(config)})
+    hsm = SoftHsm(module(), "ocimodel-tests", "1234", {"SOFTHSM2_CONF": str(config)})
     made = ["--init-token", "--free", "--label", hsm.label, "--pin", hsm.pin, "--so-pin", "5678"]
     run("softhsm2-util", *made, "--module", hsm.module)
     return hsm
 
 
-def _module() -> Path:
+def module() -> Path:
+    """SoftHSM's library."""
     found = [
         Path(directory) / "libsofthsm2.so"
         for place in _PLACES
