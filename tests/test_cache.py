@@ -14,8 +14,12 @@ from ocimodel.cli.cache import size_of
 from ocimodel.errors import UsageError
 from ocimodel.transfer.places import cache_dir
 from ocimodel.verbs import cache
+from ocimodel.verbs.pruning import prune
 from tests.commands import World, events, make_world, run
 from tests.documents import check, problems
+
+DOCUMENTS = 4
+"""Config, provenance, chunk index and signature: kept whatever the mode."""
 
 
 @pytest.fixture
@@ -43,7 +47,7 @@ def age(path: Path, hours: float) -> None:
 
 
 def test_show(world: World) -> None:
-    assert kinds() == {"digests": 1, "chunk-index": 1, "pulled": 2}
+    assert kinds() == {"digests": 1, "chunk-index": 1, "pulled": 2, "blob": DOCUMENTS}
     ran = run("cache", "show")
     assert ran.code == 0
     assert str(world.root / "one") in ran.out
@@ -82,7 +86,7 @@ def test_prune_forgets_directories_that_are_gone(world: World) -> None:
     document = check(run("cache", "prune", "--json").document)
     assert sorted(entry["kind"] for entry in document["removed"]) == ["other", "pulled", "pulled"]
     assert document["freedBytes"] == sum(entry["bytes"] for entry in document["removed"])
-    assert kinds() == {"digests": 1, "chunk-index": 1, "pulled": 1}
+    assert kinds() == {"digests": 1, "chunk-index": 1, "pulled": 1, "blob": DOCUMENTS}
     assert (cache_dir() / "pulled" / ".x.1.tmp").exists(), "its writer may be at work"
     assert (world.root / "two").is_dir()
     event = events()[-1]
@@ -94,7 +98,7 @@ def test_prune_removes_the_oldest_first(world: World) -> None:
     entries = {entry.subject: entry for entry in cache.show(cache_dir()).entries}
     age(entries[str(world.root / "one")].path, 5)
     whole = cache.show(cache_dir()).size
-    done = cache.prune(cache_dir(), max_size=whole - 1)
+    done = prune(cache_dir(), max_size=whole - 1)
     assert [entry.subject for entry in done.removed] == [str(world.root / "one")]
     assert done.contents.size < whole
     assert (world.root / "one").is_dir(), "a model is never removed"
@@ -118,7 +122,7 @@ def test_the_oldest_digests_go_when_files_are_not_enough(world: World) -> None:
         )
     connection.close()
     before = database.stat().st_size
-    done = cache.prune(cache_dir(), max_size=before // 2)
+    done = prune(cache_dir(), max_size=before // 2)
     assert done.contents.size <= before // 2
     (entry,) = done.contents.entries
     assert 1000 < entry.count < 4000
@@ -133,8 +137,8 @@ def test_a_directory_that_is_not_ours_alone_is_not_used(
     command: str, case: str, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if case == "mode":
-        cache_dir().chmod(0o750)
-        why = "its mode is 0750"
+        cache_dir().chmod(0o770)
+        why = "its mode is 0770"
     elif case == "link":
         (world.root / "link").symlink_to(cache_dir())
         monkeypatch.setenv("OCIMODEL_CACHE_DIR", str(world.root / "link"))
@@ -154,6 +158,15 @@ def test_a_directory_that_is_not_ours_alone_is_not_used(
         monkeypatch.undo()
     if case == "mode":
         cache_dir().chmod(0o700)
+
+
+def test_digests_are_not_kept_where_others_may_look(world: World) -> None:
+    cache_dir().chmod(0o755)
+    ran = run("cache", "show", "--json")
+    document = check(ran.document)
+    assert (document["outcome"], document["ignored"]) == ("pass", None)
+    assert "its mode is 0755" in ran.err
+    assert "blob" in kinds()
 
 
 def test_a_broken_database_is_not_in_the_way(world: World) -> None:

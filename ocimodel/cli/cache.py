@@ -20,7 +20,9 @@ app = typer.Typer(help="Show what the cache holds, or make it smaller.")
 
 MaxSize = Annotated[
     str | None,
-    options.option("--max-size", metavar="SIZE", help="Remove the oldest until this is left: 0, 500MB or 1GiB."),
+    options.option(
+        "--max-size", metavar="SIZE", help="Remove the least recently used until this is left: 0, 500MB or 1GiB."
+    ),
 ]
 
 _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(?:([KMGT])(i)?)?B?")
@@ -30,8 +32,8 @@ _SIZE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(?:([KMGT])(i)?)?B?")
 def show(_run: Run) -> Answer:
     """Show what the cache holds.
 
-    It remembers digests of files that were read, chunk indexes of files that were pushed, and where earlier pulls
-    put what; models themselves are not in it. OCIMODEL_CACHE_DIR moves it.
+    Blobs that pulls have kept, digests of files that were read, chunk indexes, and where earlier pulls put what.
+    OCIMODEL_CACHE_DIR moves it.
     """
     from ocimodel.transfer.places import cache_dir
     from ocimodel.verbs.cache import show
@@ -52,20 +54,27 @@ def show(_run: Run) -> Answer:
     """,
 )
 def prune(run: Run, max_size: MaxSize = None) -> Answer:
-    """Remove what is of no more use from the cache: memories of directories that are gone.
+    """Remove what is of no more use from the cache: memories of directories that are gone, old damaged blobs.
 
-    With --max-size, the oldest of the rest as well. No model is ever removed: there is none in it.
+    With --max-size, what was not used for longest as well, but nothing that a process is taking. Directories that
+    were pulled are never touched.
     """
     from ocimodel.transfer.places import cache_dir
-    from ocimodel.verbs.cache import prune
+    from ocimodel.verbs.pruning import prune
 
     most = size_of(max_size) if max_size is not None else None
     done = prune(cache_dir(), max_size=most)
     left = done.contents
     if most is not None and left.size > most:
-        run.warn(f"{size(left.size)} are left in {left.directory}: some files could not be removed")
+        why = f"{plural(len(done.held), 'blob')} in use" if done.held else "some files could not be removed"
+        run.warn(f"{size(left.size)} are left in {left.directory}: {why}")
     line = f"removed {plural(len(done.removed), 'file')}, freed {size(done.freed)}, {size(left.size)} left"
-    return _answer(left, [line], {"removed": [_entry(entry) for entry in done.removed], "freedBytes": done.freed})
+    more = {
+        "removed": [_entry(entry) for entry in done.removed],
+        "held": [_entry(entry) for entry in done.held],
+        "freedBytes": done.freed,
+    }
+    return _answer(left, [line], more)
 
 
 def size_of(text: str) -> int:
@@ -84,12 +93,13 @@ def size_of(text: str) -> int:
 
 def _answer(found: "Contents", lines: list[str], more: dict[str, Any]) -> Answer:
     ignored = f"{found.directory} is not used: {found.ignored}" if found.ignored else ""
+    limited = f"digests are not kept in {found.directory}: {found.open_to}; 0700 is asked for"
     return Answer(
         text="\n".join(lines),
         outcome="warn" if ignored else "pass",
         klass="configuration" if ignored else "none",
         reasons=(Reason("configuration", "cache-ignored", ignored),) if ignored else (),
-        warnings=[ignored] if ignored else [],
+        warnings=[ignored] if ignored else [limited] if found.open_to else [],
         more={
             "directory": str(found.directory),
             "ignored": found.ignored or None,
@@ -103,13 +113,15 @@ def _answer(found: "Contents", lines: list[str], more: dict[str, Any]) -> Answer
 def _entries(found: "Contents") -> Iterator[str]:
     rows = [(entry.kind, size(entry.size), _time(entry), _about(entry)) for entry in found.entries]
     if rows:
-        yield from ("", *table(("kind", "size", "last written", "about"), rows, right=(1,)))
+        yield from ("", *table(("kind", "size", "last used", "about"), rows, right=(1,)))
     yield from ("", f"{plural(len(rows), 'file')}, {size(found.size)}")
 
 
 def _about(entry: "Entry") -> str:
     if entry.kind == "digests":
         return plural(entry.count, "digest")
+    if entry.kind == "blob":
+        return f"{entry.subject[:19]} {entry.name} {entry.reference}".rstrip()
     if entry.kind != "pulled":
         return entry.subject
     gone = "" if entry.exists else " (gone)"
@@ -126,6 +138,10 @@ def _entry(entry: "Entry") -> dict[str, Any]:
         more = {"digests": entry.count}
     elif entry.kind == "chunk-index":
         more = {"layer": entry.subject}
+    elif entry.kind == "blob":
+        more = {"digest": entry.subject, "name": entry.name, "pulled": entry.reference, "links": entry.links}
+    elif entry.kind == "quarantine":
+        more = {"digest": entry.subject}
     elif entry.kind == "pulled":
         more = {"directory": entry.subject, "pulled": entry.reference, "exists": entry.exists}
-    return {"kind": entry.kind, "path": str(entry.path), "bytes": entry.size, "written": _time(entry), **more}
+    return {"kind": entry.kind, "path": str(entry.path), "bytes": entry.size, "used": _time(entry), **more}

@@ -1,12 +1,13 @@
-"""What the cache directory holds, and making it smaller.
+"""What the cache directory holds.
 
     digests.sqlite    SHA-256 of files that were read before (`transfer.digests`)
-    chunks/           chunk indexes of files that were pushed (`verbs.indexing`)
+    chunks/           chunk indexes of files that were pushed, or are in the layout (`verbs.indexing`)
     pulled/           where earlier pulls put what, to take bytes from (`transfer.earlier`)
+    layout/           blobs, as an OCI image layout (`transfer.cache`)
+    quarantine/       blobs that were found damaged
 
-Guarantees: nothing in it is needed; whatever is removed costs time, never a right result. No model's files are in
-it and none are ever removed: what ``pulled`` remembers stays where it is. A directory that others could write to
-is used by no command; it is reported, and not touched. Looking makes nothing.
+Guarantees: looking makes nothing, and never fails about what lies there. A directory that others could write to is
+used by no command; it is reported, and not read.
 """
 
 from __future__ import annotations
@@ -15,28 +16,37 @@ import os
 import sqlite3
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ocimodel.errors import OcimodelError
+from ocimodel.model.artifact import ModelArtifact
+from ocimodel.oci import media
 from ocimodel.oci.digest import Digest
+from ocimodel.oci.manifest import Manifest
+from ocimodel.stores.files import DRAFTS
+from ocimodel.stores.layout import INDEX, LayoutStore
+from ocimodel.stores.layout_index import LayoutIndex
+from ocimodel.transfer.digests import why_ignored
+from ocimodel.transfer.places import CHUNKS, LAYOUT, PULLED, QUARANTINE, USED
 from ocimodel.transfer.receipt import Receipt
 
 DATABASE = "digests.sqlite"
-CHUNKS = "chunks"
-PULLED = "pulled"
 _HALF_WRITTEN = 3600.0
 """Seconds after which a temporary file was left by a writer that is gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Entry:
-    """One file of the cache. ``kind`` is ``digests``, ``chunk-index``, ``pulled`` or ``other``.
+    """One file of the cache.
 
-    ``subject`` is what it is about: the layer of a chunk index, the directory of a pull. ``reference`` and
-    ``exists`` are of pulls: what was pulled, and whether the directory is still there. ``count`` is of digests.
+    ``kind`` is ``blob``, ``digests``, ``chunk-index``, ``pulled``, ``quarantine`` or ``other``. ``subject`` is what
+    it is about: a blob's digest, the layer of a chunk index, the directory of a pull. ``reference`` is what was
+    pulled, ``name`` a blob's file in that. ``used`` is when a blob was last used, or another file written.
+    ``links`` are other names of the file, in pulled directories. ``exists`` is of pulls: whether the directory is
+    still there. ``count`` is of digests.
     """
 
     kind: str
@@ -45,16 +55,19 @@ class Entry:
     used: float
     subject: str = ""
     reference: str = ""
+    name: str = ""
     exists: bool = True
     count: int = 0
+    links: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contents:
-    """``ignored`` says why no command uses the directory; empty where one may."""
+    """``ignored`` says why no command uses the directory, ``open_to`` who may read it; empty where all is well."""
 
     directory: Path
     ignored: str
+    open_to: str
     entries: tuple[Entry, ...]
 
     @property
@@ -62,51 +75,19 @@ class Contents:
         return sum(entry.size for entry in self.entries)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pruned:
-    """``removed`` are entries that are gone; ``contents`` what is left."""
-
-    removed: tuple[Entry, ...]
-    freed: int
-    contents: Contents
-
-
 def show(directory: Path) -> Contents:
     """What is in the cache; nothing where it does not exist. Never raises about what lies in it."""
     ignored = why_ignored(directory)
     entries = () if ignored else tuple(_entries(directory))
-    return Contents(directory=directory, ignored=ignored, entries=entries)
+    return Contents(directory=directory, ignored=ignored, open_to=_open_to(directory), entries=entries)
 
 
-def prune(directory: Path, *, max_size: int | None = None) -> Pruned:
-    """Remove what is of no more use: memories of directories that are gone, and what killed writers left.
-
-    Args:
-        max_size: then the oldest as well, until no more bytes than this are left.
-    """
-    before = show(directory)
-    useless = [entry for entry in before.entries if not entry.exists or entry.kind == "other"]
-    removed = [entry for entry in useless if _remove(entry)]
-    if max_size is not None:
-        removed += _shrink(show(directory).entries, max_size)
-    after = show(directory)
-    return Pruned(removed=tuple(removed), freed=max(0, before.size - after.size), contents=after)
-
-
-def why_ignored(directory: Path) -> str:
-    """Why no command uses the directory, by the rules of `transfer.digests`; empty where it is used, or missing."""
-    try:
-        status = directory.lstat()
-    except FileNotFoundError:
-        return ""
-    except OSError as error:
-        return f"it cannot be read: {error.strerror}"
-    if not stat.S_ISDIR(status.st_mode):
-        return "it is not a directory"
-    if status.st_uid != os.geteuid():
-        return f"it belongs to user {status.st_uid}"
-    if stat.S_IMODE(status.st_mode) & 0o077:
-        return f"its mode is {stat.S_IMODE(status.st_mode):04o}, so that others may enter it; 0700 is asked for"
+def _open_to(directory: Path) -> str:
+    """Others may enter: digests, which decide what is signed, are neither read from there nor written."""
+    with suppress(OSError):
+        mode = stat.S_IMODE(directory.lstat().st_mode)
+        if mode & 0o077:
+            return f"its mode is {mode:04o}"
     return ""
 
 
@@ -122,11 +103,69 @@ def _entries(directory: Path) -> Iterator[Entry]:
             yield Entry(kind="chunk-index", path=path, size=status.st_size, used=status.st_mtime, subject=subject)
         else:
             yield from _left_over(path, status)
+    receipts: list[Receipt] = []
     for path, status in _files(directory / PULLED):
         if path.suffix == ".json":
-            yield _pull(path, status)
+            yield _pull(path, status, receipts)
         else:
             yield from _left_over(path, status)
+    yield from _blobs(directory, _about(directory, receipts))
+    for path, status in _files(directory / QUARANTINE):
+        subject = path.name.partition(".")[0].replace("-", ":")
+        yield Entry(kind="quarantine", path=path, size=status.st_size, used=status.st_mtime, subject=subject)
+    for path, status in _files(directory / LAYOUT / DRAFTS):
+        if time.time() - status.st_mtime > _HALF_WRITTEN:
+            yield Entry(kind="other", path=path, size=status.st_size, used=status.st_mtime)
+
+
+def _blobs(directory: Path, about: Mapping[str, tuple[str, str]]) -> Iterator[Entry]:
+    for algorithm in ("sha256", "sha512"):
+        for path, status in _files(directory / LAYOUT / "blobs" / algorithm):
+            used = status.st_mtime
+            with suppress(OSError):
+                used = (directory / USED / f"{algorithm}-{path.name}").stat().st_mtime
+            reference, name = about.get(f"{algorithm}:{path.name}", ("", ""))
+            yield Entry(
+                kind="blob",
+                path=path,
+                size=status.st_size,
+                used=used,
+                subject=f"{algorithm}:{path.name}",
+                reference=reference,
+                name=name,
+                links=status.st_nlink - 1,
+            )
+
+
+def _about(directory: Path, receipts: Sequence[Receipt]) -> dict[str, tuple[str, str]]:
+    """What the blobs are: of which model, and which file of it."""
+    manifests = [("", manifest) for manifest in listed(LayoutStore(directory / LAYOUT))]
+    for receipt in receipts:
+        with suppress(OcimodelError):
+            manifests.insert(0, (receipt.reference, Manifest.from_bytes(receipt.manifest, receipt.media_type)))
+    found: dict[str, tuple[str, str]] = {}
+    for reference, manifest in manifests:
+        with suppress(OcimodelError):
+            artifact = ModelArtifact.of(manifest)
+            names = {str(entry.descriptor.digest): entry.path for entry in artifact.files}
+            if artifact.provenance is not None:
+                names[str(artifact.provenance.digest)] = "provenance"
+            names[str(manifest.config.digest)] = "config"
+            names[manifest.annotations.get(media.CHUNK_INDEX_ANNOTATION, "")] = "chunk index"
+            names[str(artifact.digest)] = "manifest"
+            for digest, name in names.items():
+                found.setdefault(digest, (reference, name))
+    return found
+
+
+def listed(layout: LayoutStore) -> Iterator[Manifest]:
+    """The manifests that the layout lists, as far as they can be read."""
+    with suppress(OSError, OcimodelError):
+        index = LayoutIndex.from_bytes((layout.path / INDEX).read_bytes())
+        for entry in index.entries:
+            with suppress(OcimodelError):
+                descriptor, raw = layout.get_manifest(entry.descriptor.digest)
+                yield Manifest.from_bytes(raw, descriptor.media_type)
 
 
 def _files(directory: Path) -> list[tuple[Path, os.stat_result]]:
@@ -145,11 +184,12 @@ def _left_over(path: Path, status: os.stat_result) -> Iterator[Entry]:
         yield Entry(kind="other", path=path, size=status.st_size, used=status.st_mtime)
 
 
-def _pull(path: Path, status: os.stat_result) -> Entry:
+def _pull(path: Path, status: os.stat_result, receipts: list[Receipt]) -> Entry:
     subject = reference = ""
     exists = False  # one that cannot be read is of no use either
     with suppress(OSError, OcimodelError):
         receipt = Receipt.from_bytes(path.read_bytes())
+        receipts.append(receipt)
         subject, reference = receipt.directory, receipt.reference
         exists = Path(subject).is_dir()
     return Entry(
@@ -169,47 +209,4 @@ def _count(path: Path) -> int:
         closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=2)) as database,
     ):
         return int(database.execute("select count(*) from digests").fetchone()[0])
-    return 0
-
-
-def _shrink(entries: tuple[Entry, ...], most: int) -> list[Entry]:
-    """Remove the oldest files, then the oldest digests, then their database, as far as it takes."""
-    left = sum(entry.size for entry in entries)
-    removed: list[Entry] = []
-    for entry in sorted(entries, key=lambda entry: entry.used):
-        if left > most and entry.kind != "digests" and _remove(entry):
-            left -= entry.size
-            removed.append(entry)
-    databases = [entry for entry in entries if entry.kind == "digests"]
-    others = left - sum(entry.size for entry in databases)
-    for entry in databases:
-        if entry.path.name == DATABASE and left > most:
-            _forget_oldest(entry, most - others)
-    if others + sum(_size(entry.path) for entry in databases) > most:
-        removed += [entry for entry in databases if _remove(entry)]
-    return removed
-
-
-def _forget_oldest(entry: Entry, room: int) -> None:
-    # A page more than its rows need: the database has two at least.
-    keep = max(0, entry.count * (room - 8192) // max(1, entry.size))
-    with suppress(sqlite3.Error), closing(sqlite3.connect(entry.path, timeout=2, isolation_level=None)) as database:
-        database.execute(
-            "delete from digests where (dev, ino) not in (select dev, ino from digests order by used desc limit ?)",
-            (keep,),
-        )
-        database.execute("vacuum")
-
-
-def _remove(entry: Entry) -> bool:
-    try:
-        entry.path.unlink()
-    except OSError:
-        return False
-    return True
-
-
-def _size(path: Path) -> int:
-    with suppress(OSError):
-        return path.lstat().st_size
     return 0
