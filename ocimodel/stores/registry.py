@@ -31,6 +31,7 @@ from ocimodel.stores.http.credentials import HUB_HOSTS, Credential, Credentials,
 from ocimodel.stores.http.policy import Patience
 from ocimodel.stores.http.referrers import Referrers
 from ocimodel.stores.http.repository import Repository
+from ocimodel.stores.http.targets import Targets
 from ocimodel.stores.http.transport import Request, Transport
 from ocimodel.stores.protocol import BlobStream, Progress, ReferrerList, Source, no_progress
 
@@ -57,6 +58,7 @@ class RegistryStore:
         self._lock = threading.Lock()
         self._opened: dict[Digest, uploads.Session] = {}
         self._asking = Asking()
+        self._targets = Targets()
 
     def __repr__(self) -> str:
         return f"RegistryStore({self._name!r})"
@@ -125,7 +127,7 @@ class RegistryStore:
     def open_blob(
         self, descriptor: Descriptor, start: int = 0, stop: int | None = None
     ) -> AbstractContextManager[BlobStream]:
-        return downloads.open_blob(self._repository, descriptor, start, stop)
+        return downloads.open_blob(self._repository, self._targets, descriptor, start, stop)
 
     def put_blob(self, source: Source, digest: Digest | None = None, progress: Progress = no_progress) -> Digest:
         session = None

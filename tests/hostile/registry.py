@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Callable
 from typing import Self
 
@@ -44,7 +45,8 @@ class HostileRegistry:
         self.closing = threading.Event()
         self.lock = threading.RLock()
         self.routes = Routes(self)
-        self._signed: dict[str, int | None] = {}
+        self._signed: dict[str, tuple[int | None, float]] = {}
+        """Of each signed URL: how often it still works, and until when."""
         self._servers = [Server(self, "registry"), Server(self, "storage")]
         if isinstance(auth, Bearer):
             auth.base = self.url
@@ -178,15 +180,17 @@ class HostileRegistry:
 
     def sign(self, repository: str, digest: str) -> str:
         signature = secrets.token_hex(8)
-        self._signed[signature] = self.switches.signed_uses
+        seconds = self.switches.signed_seconds
+        until = float("inf") if seconds is None else time.monotonic() + seconds
+        self._signed[signature] = (self.switches.signed_uses, until)
         return f"{self.storage_url}/storage/{repository}/{digest}?signature={signature}"
 
     def use(self, signature: str) -> bool:
         with self.lock:
-            if signature not in self._signed:
+            left, until = self._signed.get(signature, (0, 0.0))
+            if time.monotonic() >= until:
                 return False
-            left = self._signed[signature]
             if left is None:
                 return True
-            self._signed[signature] = left - 1
+            self._signed[signature] = (left - 1, until)
             return left > 0

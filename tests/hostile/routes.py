@@ -198,7 +198,9 @@ class Routes:
         data = self._repository(request).blobs.get(request.target)
         if data is None:
             return error(404, "BLOB_UNKNOWN", request.target)
-        if self._registry.switches.redirect_blobs and request.method == "GET":
+        switches = self._registry.switches
+        away = switches.redirect_blobs and (switches.redirect_ranges or "range" not in request.headers)
+        if away and request.method == "GET":
             return Response(307, {"Location": self._registry.sign(request.repository, request.target)})
         return self._ranged(request, data)
 
@@ -208,7 +210,8 @@ class Routes:
         if "authorization" in request.headers:
             return error(400, "DENIED", "only one way to authenticate is allowed")
         if not self._registry.use(request.parameter("signature") or ""):
-            return Response(403, {"Content-Type": "application/xml"}, b"<Error>expired</Error>")
+            status = self._registry.switches.expired_status
+            return Response(status, {"Content-Type": "application/xml"}, b"<Error>expired</Error>")
         data = self._repository(request).blobs.get(request.target)
         return self._ranged(request, data) if data is not None else Response(404)
 

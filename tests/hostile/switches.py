@@ -38,7 +38,13 @@ class Switches:
     # Blobs elsewhere
     redirect_blobs: bool = False
     signed_uses: int | None = None
-    """How often a signed URL works; after that 403."""
+    """How often a signed URL works; after that it is expired."""
+    signed_seconds: float | None = None
+    """For how long it works."""
+    expired_status: int = 403
+    """What is said of a signed URL that expired (Amazon: 400 or 403)."""
+    redirect_ranges: bool = True
+    """False: a request for a range is answered by the registry itself (zot)."""
 
     # Uploads
     location: Literal["relative", "absolute", "cross-host"] = "relative"

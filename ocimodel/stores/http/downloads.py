@@ -12,12 +12,13 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ocimodel.errors import DigestMismatchError, UnavailableError
+from ocimodel.errors import DigestMismatchError, OcimodelError, UnavailableError
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.stores.http.answers import Answer
 from ocimodel.stores.http.origins import redacted
 from ocimodel.stores.http.policy import DOCUMENT_BYTES
 from ocimodel.stores.http.repository import Repository
+from ocimodel.stores.http.targets import Targets
 from ocimodel.stores.http.transport import Request
 from ocimodel.stores.protocol import BlobStream
 
@@ -51,7 +52,9 @@ class Stream:
 
 
 @contextmanager
-def open_blob(repository: Repository, descriptor: Descriptor, start: int, stop: int | None) -> Iterator[BlobStream]:
+def open_blob(
+    repository: Repository, targets: Targets, descriptor: Descriptor, start: int, stop: int | None
+) -> Iterator[BlobStream]:
     """Bytes ``start`` to ``stop`` (exclusive) of a blob."""
     stop = descriptor.size if stop is None else min(stop, descriptor.size)
     if start >= stop and descriptor.size:
@@ -61,15 +64,18 @@ def open_blob(repository: Repository, descriptor: Descriptor, start: int, stop: 
     headers = {} if whole else {"Range": f"bytes={start}-{stop - 1}"}
     accept = frozenset({200} if whole else {200, 206, 416})
     url = repository.blob(descriptor.digest)
-    answer = repository.send(
-        Request(method="GET", url=url, scopes=repository.reading, headers=headers, accept=accept)
-    )
+    request = Request(method="GET", url=url, scopes=repository.reading, headers=headers, accept=accept)
+    answer = repository.send(request) if whole else targets.send(repository, request, descriptor.digest)
     if answer.status == 416:  # it cannot do ranges; or the blob is shorter, which its length will tell
         answer.close()
         answer = repository.send(Request(method="GET", url=url, scopes=repository.reading))
     with answer:
-        answer.refuse_encodings()
-        begins = _range(answer, descriptor, start, stop) if answer.status == 206 else _whole(answer, descriptor)
+        try:
+            answer.refuse_encodings()
+            begins = _range(answer, descriptor, start, stop) if answer.status == 206 else _whole(answer, descriptor)
+        except OcimodelError:
+            targets.forget(descriptor.digest, answer.url)
+            raise
         yield Stream(answer, begins, stop, timed=whole and stop <= DOCUMENT_BYTES)
 
 
