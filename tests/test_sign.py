@@ -6,8 +6,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from ocimodel.errors import NotFoundError, UsageError
+from ocimodel.keys.public import PublicKey
 from ocimodel.keys.signer import LocalSigner
 from ocimodel.oci import media
 from ocimodel.oci.digest import Digest
@@ -19,7 +22,7 @@ from ocimodel.verbs.push import push
 from ocimodel.verbs.sign import Signed, sign
 from ocimodel.verbs.verify import verify_artifact
 from tests.attacks.scene import write_model
-from tests.signers import ALICE, BOB, CAROL
+from tests.signers import ALICE, BOB, CAROL, P256
 
 ACCESS = Access()
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
@@ -53,6 +56,34 @@ def test_signing_twice_adds_nothing(layout: Reference, signer: LocalSigner) -> N
     assert signatures(layout) == 1
     found = verify_artifact(layout, policy=TrustPolicy.of_keys([signer.public]), access=ACCESS)
     assert found.digest == first.subject.digest
+
+
+class Elsewhere:
+    """A key whose signatures are random, as those of devices and services are."""
+
+    def __init__(self) -> None:
+        self._key = ec.derive_private_key(P256, ec.SECP256R1())
+
+    @property
+    def public(self) -> PublicKey:
+        return ALICE.public
+
+    def sign(self, message: bytes, *, pss: bool = False) -> bytes:
+        return self._key.sign(message, ec.ECDSA(hashes.SHA256()))
+
+
+def test_a_random_signature_is_not_added_to_a_good_one(layout: Reference) -> None:
+    elsewhere = Elsewhere()
+    assert elsewhere.sign(b"x") != elsewhere.sign(b"x")
+    first = sign(layout, elsewhere, access=ACCESS)
+    second = sign(layout, elsewhere, access=ACCESS)
+    assert (first.created, second.created, signatures(layout)) == (True, False, 1)
+    assert first.signature == second.signature
+    assert sign(layout, elsewhere, access=ACCESS, annotations={"a": "b"}).created
+    assert sign(layout, elsewhere, access=ACCESS, expires=MONTH).created
+    assert not sign(layout, elsewhere, access=ACCESS).created
+    assert not sign(layout, elsewhere, access=ACCESS, expires=MONTH).created
+    assert signatures(layout) == 3
 
 
 def test_the_digest_is_what_is_signed(layout: Reference) -> None:

@@ -35,6 +35,11 @@ class Signer(Protocol):
         ...
 
 
+def repeats(signer: Signer) -> bool:
+    """Whether a message is known to give the same signature each time; devices and services promise nothing."""
+    return isinstance(signer, LocalSigner)
+
+
 class LocalSigner:
     """A private key in this process's memory."""
 

@@ -1,8 +1,9 @@
 """Sign: attach a detached signature to an artifact, where it is.
 
 Guarantees: the tag is resolved once and the digest is what is signed; the manifest's bytes were checked against
-it. Signing is idempotent: the same key and claims give the same signature, which is not stored twice; with an
-expiry, nothing is added while a signature with the same other claims has more than half of its life left.
+it. Signing is idempotent: the same key and claims give the same signature, which is not stored twice; of a key
+whose signatures are random, none is added to a good one with the same claims; with an expiry, nothing is added
+while a signature with the same other claims has more than half of its life left.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from ocimodel.attest.referrer import EMPTY, Attachment, attach
 from ocimodel.attest.statement import signature_statement
 from ocimodel.errors import UsageError
 from ocimodel.keys.sealing import sign_statement
-from ocimodel.keys.signer import Signer
+from ocimodel.keys.signer import Signer, repeats
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
@@ -139,6 +140,11 @@ def sign_subject(
             manifest = writer.manifest_of(store, subject, found)
             return _signed(reference, subject, manifest, signer, writer, created=False)
         claims[media.CLAIM_EXPIRES] = format_time(now + expires)
+    elif not repeats(signer):
+        found = _still_good(store, reference, subject, signer, claims, writer, now, None)
+        if found is not None:
+            manifest = writer.manifest_of(store, subject, found)
+            return _signed(reference, subject, manifest, signer, writer, created=False)
     manifest, created = writer.attach(store, reference, subject, signer, claims)
     return _signed(reference, subject, manifest, signer, writer, created=created)
 
@@ -173,15 +179,17 @@ def _still_good(
     claims: Mapping[str, str],
     writer: Writer,
     now: datetime,
-    remaining: timedelta,
+    remaining: timedelta | None,
 ) -> Digest | None:
-    """A signature as this one would be that is good for more than ``remaining``."""
+    """A signature as this one would be that is good for more than ``remaining``; None: without end."""
     policy = TrustPolicy.of_keys([signer.public])
     evidence, _ = gather(store, subject, reference.name, policy.keyids)
     for report in policy.evaluate(evidence, now).signers:
         others = {key: value for key, value in report.claims.items() if key != media.CLAIM_EXPIRES}
         good = report.status == "good" and report.identity and report.format == writer.format and others == claims
-        if good and report.expires is not None and report.expires - now > remaining:
+        if not good or (report.expires is None) != (remaining is None):
+            continue
+        if report.expires is None or remaining is None or report.expires - now > remaining:
             return report.digest
     return None
 
