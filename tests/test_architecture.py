@@ -1,6 +1,6 @@
 """The house: a module imports from lower floors and from its own room only.
 
-0 errors jsonio   1 oci attest   2 model keys stores   3 transfer trust   4 verbs   5 audit metrics   6 cli demo
+0 errors jsonio yamlio   1 oci attest   2 model keys stores   3 record transfer trust   4 verbs   5 audit metrics   6 cli demo
 
 Rooms of one floor leave each other alone, but for two steps: jsonio raises errors, and the attestation
 documents name digests and media types of oci.
@@ -18,11 +18,13 @@ PACKAGE = Path(__file__).resolve().parent.parent / "ocimodel"
 FLOORS: dict[str, float] = {
     "errors": 0,
     "jsonio": 0.5,
+    "yamlio": 0.5,
     "oci": 1,
     "attest": 1.5,
     "model": 2,
     "keys": 2,
     "stores": 2,
+    "record": 3,
     "transfer": 3,
     "trust": 3,
     "verbs": 4,

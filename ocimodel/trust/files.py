@@ -27,7 +27,7 @@ def load(path: Path) -> TrustPolicy:
     """
     data = text = read(path, MAX_BYTES, "policy")
     if path.suffix.lower() in YAML:
-        from ocimodel.trust.yaml import to_json
+        from ocimodel.yamlio import to_json
 
         text = to_json(data, str(path))
     folder = path.parent

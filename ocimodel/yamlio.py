@@ -1,8 +1,9 @@
 """YAML as another spelling of JSON.
 
-Guarantees: `to_json` gives JSON text of a document that says nothing which JSON could not say: no anchors, no tags,
+Guarantees: `load` gives the value, and `to_json` the JSON text, of a document that says nothing which JSON could not say: no anchors, no tags,
 no second document, no key that is not text, no key twice, no dates (a time stays text). Which words are numbers,
-true, false or null is decided as in YAML 1.2's core schema, so ``no`` and ``on`` are text.
+true, false or null is decided as in YAML 1.2's core schema, so ``no`` and ``on`` are text; with ``text`` every scalar
+stays the text that it was written as, so that no number changes its spelling.
 """
 
 from __future__ import annotations
@@ -20,18 +21,25 @@ _MAX_DEPTH = 64
 def to_json(data: bytes, what: str) -> bytes:
     """Raises `ConfigurationError`, also where PyYAML is not installed."""
     try:
+        return json.dumps(load(data, what), ensure_ascii=False, allow_nan=False).encode()
+    except ValueError as error:
+        raise ConfigurationError(f"{what}: {error}", hint="Correct the file; nothing was done.") from None
+
+
+def load(data: bytes, what: str, *, text: bool = False) -> Any:
+    """The document's value. Raises `ConfigurationError`, also where PyYAML is not installed."""
+    try:
         import yaml
     except ImportError:
         raise ConfigurationError(
             f"{what}: YAML needs PyYAML, which is not installed",
-            hint="Install ocimodel[yaml], or write the policy as JSON.",
+            hint="Install ocimodel[yaml], or write it as JSON.",
         ) from None
     try:
         for event in yaml.parse(data, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.events.AliasEvent) or getattr(event, "anchor", None):
                 raise ConfigurationError(f"{what}: YAML anchors are not read")
-        value = _value(yaml.compose(data, Loader=yaml.SafeLoader), what, 0, [_MAX_NODES])
-        return json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+        return _value(yaml.compose(data, Loader=yaml.SafeLoader), what, 0, [_MAX_NODES], text)
     except (yaml.YAMLError, UnicodeError, RecursionError, ValueError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
@@ -48,7 +56,7 @@ _PLAIN: tuple[tuple[re.Pattern[str], Any], ...] = (
 )
 
 
-def _value(node: Any, what: str, depth: int, left: list[int]) -> Any:
+def _value(node: Any, what: str, depth: int, left: list[int], text: bool) -> Any:
     import yaml
 
     left[0] -= 1
@@ -60,19 +68,19 @@ def _value(node: Any, what: str, depth: int, left: list[int]) -> Any:
     if not str(node.tag).startswith("tag:yaml.org,2002:") or node.tag.endswith((":binary", ":set", ":omap")):
         raise ConfigurationError(f"{what}: YAML tags are not read (line {line})")
     if isinstance(node, yaml.ScalarNode):
-        if node.style is None:
+        if node.style is None and not text:
             for pattern, make in _PLAIN:
                 if pattern.fullmatch(node.value):
                     return make(node.value)
         return node.value
     if isinstance(node, yaml.SequenceNode):
-        return [_value(item, what, depth + 1, left) for item in node.value]
+        return [_value(item, what, depth + 1, left, text) for item in node.value]
     found: dict[str, Any] = {}
     for key, item in node.value:
-        name = _value(key, what, depth + 1, left)
+        name = _value(key, what, depth + 1, left, text)
         if not isinstance(name, str):
             raise ConfigurationError(f"{what}: a key is no text (line {line}); put it into quotes")
         if name in found:
             raise ConfigurationError(f"{what}: the key {name[:80]!r} stands twice (line {key.start_mark.line + 1})")
-        found[name] = _value(item, what, depth + 1, left)
+        found[name] = _value(item, what, depth + 1, left, text)
     return found
