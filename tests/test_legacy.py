@@ -211,7 +211,7 @@ def test_layers_are_candidates_and_are_kept_for_the_receipt(store: MemoryStore, 
     found, documents = gather(store, subject, store.name, ())
     assert [item.format for item in found.candidates] == ["cosign-legacy"] * 2
     assert TrustPolicy.of_keys([ALICE.public, BOB.public], 2).evaluate(found, NOW).exit_code == 0
-    assert again(subject, store.name, documents).candidates == found.candidates
+    assert again(subject, store.name, documents, model_manifest()).candidates == found.candidates
 
 
 def test_garbage_under_the_tag_spoils_nothing(store: MemoryStore, subject: Descriptor) -> None:

@@ -26,7 +26,7 @@ def predicate_type(name: str) -> str:
         UsageError: it is neither, or it is the type of a signature.
     """
     found = SHORT_NAMES.get(name, name)
-    if found == media.COSIGN_SIGN:
+    if found in (media.COSIGN_SIGN, media.OMS_SIGNATURE):
         raise UsageError("that is the type of a signature", hint="To approve an artifact: ocimodel sign REF.")
     if ":" not in found or any(character.isspace() for character in found):
         raise UsageError(

@@ -88,7 +88,7 @@ Expires = Annotated[
     str | None, option("--expires", metavar="90d", help="How long the signature is good for (s, m, h, d, w).")
 ]
 Format = Annotated[
-    str, option("--format", metavar="FORMAT", help="sigstore (the default), notation or cosign-legacy.")
+    str, option("--format", metavar="FORMAT", help="sigstore (the default), notation, cosign-legacy or oms.")
 ]
 Certificate = Annotated[
     Path | None, option("--certificate", metavar="CHAIN.pem", help="The certificate chain of the key.")
@@ -138,6 +138,9 @@ Force = Annotated[bool, option("--force", help="Replace what stands in the way a
 Receipt = Annotated[Path | None, option("--receipt", metavar="FILE", help="Also write the receipt here.")]
 ProvenanceOut = Annotated[
     Path | None, option("--provenance-out", metavar="FILE", help="Write the provenance document here.")
+]
+OmsOut = Annotated[
+    Path | None, option("--oms-out", metavar="FILE", help="Write an OMS signature (model.sig) here.")
 ]
 Provenance = Annotated[
     str | None,

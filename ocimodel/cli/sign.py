@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 
-FORMATS = ("sigstore", "notation", "cosign-legacy")
+FORMATS = ("sigstore", "notation", "cosign-legacy", "oms")
 
 
 @command(
@@ -105,6 +105,10 @@ def _writer(name: str, certificate: bool) -> "Writer":
         from ocimodel.verbs.legacy_writing import LegacyWriter
 
         return LegacyWriter()
+    if name == "oms":
+        from ocimodel.verbs.oms import OmsWriter
+
+        return OmsWriter()
     from ocimodel.verbs.sign import SIGSTORE
 
     return SIGSTORE

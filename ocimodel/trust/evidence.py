@@ -8,10 +8,10 @@ for the order in which candidates are read.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ocimodel.attest import legacy
+from ocimodel.attest import legacy, oms
 from ocimodel.attest.bundle import Bundle
 from ocimodel.attest.referrer import signature_format
 from ocimodel.attest.signed import Signed, SignedStatement
@@ -30,6 +30,7 @@ FAIR_SHARE = MAX_TOTAL_BYTES // MAX_CANDIDATES
 
 _KEY_ID = re.compile(r"sha256:[0-9a-f]{64}")
 _UNTYPED = frozenset({None, "", media.OCI_EMPTY, media.OCI_CONFIG, "application/octet-stream"})
+_APPROVALS = frozenset({media.COSIGN_SIGN, media.OMS_SIGNATURE})
 _SIGNATURE_TYPES = frozenset({media.NOTARY_SIGNATURE, media.COSIGN_ARTIFACT})
 
 
@@ -133,14 +134,13 @@ def read_candidate(entry: Descriptor, manifest: bytes, blob: bytes, subject: Des
 
 def _from_manifest(entry: Descriptor, manifest: Manifest, blob: bytes) -> Candidate:
     kind = signature_format(manifest)
-    predicate_type = manifest.annotations.get(media.BUNDLE_PREDICATE_TYPE, media.COSIGN_SIGN)
     found = Candidate(
         digest=entry.digest,
         size=len(manifest.raw) + len(blob),
         names=_named(entry) | _named(manifest.descriptor),
         format=kind or "",
         # An attestation says so in its annotation; whether it is one, its signed statement decides.
-        signature_like=kind is not None and predicate_type == media.COSIGN_SIGN,
+        signature_like=kind is not None and _may_approve(manifest.annotations),
         subject=manifest.subject,
     )
     if kind is None:
@@ -186,12 +186,20 @@ def _from_bundle(found: Candidate, bundle: Bundle) -> Candidate:
         statement = Statement.from_bytes(bundle.envelope.payload)
     except FormatError as error:
         return replace(found, problem=f"statement: {error.message}", damaged=True)
-    signed = SignedStatement(
-        statement=statement,
-        signature=bundle.envelope.signature,
-        certificates=bundle.certificates,
-        timestamps=bundle.timestamps,
-    )
+    signed: Signed
+    if statement.predicate_type == media.OMS_SIGNATURE:
+        found = replace(found, format=oms.FORMAT, signature_like=True)
+        problem = oms.unsupported(statement)
+        if problem:
+            return replace(found, problem=problem)
+        signed = oms.signature_of(statement, bundle)
+    else:
+        signed = SignedStatement(
+            statement=statement,
+            signature=bundle.envelope.signature,
+            certificates=bundle.certificates,
+            timestamps=bundle.timestamps,
+        )
     problem = "signed with a certificate, which is not supported without a trusted root"
     return replace(
         found,
@@ -201,16 +209,18 @@ def _from_bundle(found: Candidate, bundle: Bundle) -> Candidate:
     )
 
 
+def _may_approve(annotations: Mapping[str, str]) -> bool:
+    """Whether a referrer says that it is a signature, or says nothing of that."""
+    return annotations.get(media.BUNDLE_PREDICATE_TYPE, media.COSIGN_SIGN) in _APPROVALS
+
+
 def _named(entry: Descriptor) -> frozenset[str]:
     keyid = entry.annotations.get(media.KEY_ID, "")
     return frozenset({keyid}) if _KEY_ID.fullmatch(keyid) else frozenset()
 
 
 def _rank(entry: Descriptor, trusted: frozenset[str]) -> int:
-    attestation = (
-        entry.annotations.get(media.BUNDLE_PREDICATE_TYPE, media.COSIGN_SIGN) != media.COSIGN_SIGN
-        or entry.media_type == media.DSSE_ENVELOPE
-    )
+    attestation = not _may_approve(entry.annotations) or entry.media_type == media.DSSE_ENVELOPE
     if _named(entry) & trusted:
         return _NAMED_ATTESTATION if attestation else _NAMED
     if attestation:

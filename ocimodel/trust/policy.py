@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Self
 
+from ocimodel.attest.oms import files_only
 from ocimodel.errors import ConfigurationError
 from ocimodel.keys.public import PublicKey
 from ocimodel.trust.counting import ANY, Demand, most, unfilled
@@ -126,7 +127,7 @@ class TrustPolicy:
         findings += rules.contradictions(context)
         signers = tuple(_report(item) for item in judged if item.status is not Status.OTHER)
         ruling = rules.ruling(evidence.subject.digest, now)
-        return decide(evidence.subject, evidence.name, findings, _accepted(judged), signers, ruling)
+        return decide(evidence.subject, evidence.name, findings, _accepted(judged, rules.demand), signers, ruling)
 
     def _standing_orders(self, evidence: Evidence, now: datetime, leeway: timedelta) -> Iterable[Finding]:
         """What holds whoever signed: revoked digests, and a policy that is too old."""
@@ -151,12 +152,18 @@ class TrustPolicy:
         return tuple(judge(item, terms) for item in evidence.candidates)
 
 
-def _accepted(judged: Sequence[Judged]) -> Accepted:
+def _accepted(judged: Sequence[Judged], demand: Demand) -> Accepted:
     good: dict[str, Judged] = {}
     for item in judged:
         if item.votes:
             good.setdefault(item.keyid, item)
-    return Accepted(keyids=tuple(good), claims=tuple(item.claims for item in good.values()))
+    votes = [vote for item in judged for vote in item.votes]
+    others = [vote for item in judged if not files_only(item.candidate.signed) for vote in item.votes]
+    return Accepted(
+        keyids=tuple(good),
+        claims=tuple(item.claims for item in good.values()),
+        files_only=not unfilled(demand, votes) and bool(unfilled(demand, others)),
+    )
 
 
 def _signature_findings(
@@ -224,7 +231,7 @@ def _report(item: Judged) -> SignerReport:
         identity=item.signer.opening.identity if item.signer else "",
         format=item.candidate.format,
         status=str(item.status),
-        detail=item.detail,
+        detail=item.detail or ("over the files alone" if files_only(item.candidate.signed) else ""),
         digest=item.candidate.digest,
         claims=item.claims,
         expires=item.expires,

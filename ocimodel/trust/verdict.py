@@ -76,14 +76,19 @@ _SEAL: Final = object()
 
 @final
 class Verified:
-    """Proof that a policy passed ``subject``. Made by `TrustPolicy.evaluate` alone."""
+    """Proof that a policy passed ``subject``. Made by `TrustPolicy.evaluate` alone.
 
-    __slots__ = ("claims", "keyids", "name", "subject")
+    ``files_only``: it took signatures that cover the files and nothing else of the manifest; read that through
+    `ocimodel.trust.recognition.signed_part`.
+    """
+
+    __slots__ = ("claims", "files_only", "keyids", "name", "subject")
 
     subject: Descriptor
     name: str
     keyids: tuple[str, ...]
     claims: tuple[Mapping[str, str], ...]
+    files_only: bool
 
     def __init__(
         self,
@@ -92,6 +97,7 @@ class Verified:
         keyids: tuple[str, ...],
         claims: tuple[Mapping[str, str], ...],
         *,
+        files_only: bool = False,
         seal: object,
     ) -> None:
         if seal is not _SEAL:
@@ -100,6 +106,7 @@ class Verified:
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "keyids", keyids)
         object.__setattr__(self, "claims", claims)
+        object.__setattr__(self, "files_only", files_only)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError("a Verified does not change")
@@ -216,10 +223,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accepted:
-    """The signatures that count: a key id and the claims of each."""
+    """The signatures that count: a key id and the claims of each; ``files_only`` as in `Verified`."""
 
     keyids: tuple[str, ...] = ()
     claims: tuple[Mapping[str, str], ...] = ()
+    files_only: bool = False
 
 
 def decide(
@@ -244,7 +252,9 @@ def decide(
         reasons=tuple(finding.public for finding in ordered),
         warnings=tuple(f"{finding.detail}{ruling.exempted and '; ' + ruling.exempted}" for finding in warned),
         signers=signers,
-        verified=None if hard else Verified(subject, name, accepted.keyids, accepted.claims, seal=_SEAL),
+        verified=None
+        if hard
+        else Verified(subject, name, accepted.keyids, accepted.claims, files_only=accepted.files_only, seal=_SEAL),
         subject=subject,
         name=name,
         ruling=ruling,

@@ -23,9 +23,10 @@ from ocimodel.oci.reference import Reference
 from ocimodel.stores.opening import Access, open_store, target_of
 from ocimodel.trust.attestations import attestations
 from ocimodel.trust.judge import Status
+from ocimodel.verbs.attaching import store_attachment
 from ocimodel.verbs.evidence import gather
 from ocimodel.verbs.legacy_writing import append_attestation
-from ocimodel.verbs.sign import SIGSTORE, Signed, store_attachment
+from ocimodel.verbs.sign import SIGSTORE, Signed
 
 FORMATS = (SIGSTORE.format, legacy.FORMAT)
 

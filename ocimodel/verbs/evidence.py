@@ -28,6 +28,7 @@ from ocimodel.trust.evidence import (
     order,
     read_candidate,
 )
+from ocimodel.trust.recognition import needs_files, recognise
 from ocimodel.verbs.legacy import tagged
 
 _READERS = 4
@@ -75,6 +76,8 @@ def gather(
     further = further[:room]
     fetched += zip(further, _fetch_all(store, further, subject), strict=True)
     candidates, documents = _read(store, fetched, subject)
+    if needs_files(candidates):
+        candidates = recognise(candidates, store.get_manifest(subject.digest)[1])
     evidence = Evidence(
         subject=subject,
         name=name,
@@ -85,9 +88,14 @@ def gather(
     return evidence, tuple(documents)
 
 
-def again(subject: Descriptor, name: str, documents: Sequence[Document]) -> Evidence:
-    """The evidence of a receipt: the same documents, read anew."""
-    candidates = tuple(read_candidate(item.descriptor, item.manifest, item.blob, subject) for item in documents)
+def again(subject: Descriptor, name: str, documents: Sequence[Document], manifest: bytes) -> Evidence:
+    """The evidence of a receipt: the same documents, read anew.
+
+    Args:
+        manifest: the bytes of ``subject``.
+    """
+    found = [read_candidate(item.descriptor, item.manifest, item.blob, subject) for item in documents]
+    candidates = tuple(recognise(found, manifest))
     return Evidence(subject=subject, name=name, candidates=candidates, listed=len(candidates))
 
 

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ocimodel.oci.digest import Digest
+from ocimodel.oci.manifest import Manifest
 from ocimodel.oci.reference import LAYOUT_PREFIX, Reference
-from ocimodel.trust.verdict import Verdict
+from ocimodel.trust.recognition import signed_part
+from ocimodel.trust.verdict import SignerReport, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +50,26 @@ def path_name(path: Path) -> str:
 def verdict_checks(verdict: Verdict) -> list[Check]:
     """One line for each good signature, and one for each reason that a softer mode let pass."""
     good = [
-        Check("signature", "pass", f"{report.format} signature by {report.identity}")
+        Check("signature", "pass", f"{report.format} signature by {report.identity}{_how(report)}")
         for report in verdict.signers
         if report.status == "good"
     ]
     return good + [Check(reason.reason, "warn", reason.detail) for reason in verdict.reasons]
+
+
+def _how(report: SignerReport) -> str:
+    return f", {report.detail}" if report.detail else ""
+
+
+def signed_manifest(raw: bytes, media_type: str, verdict: Verdict | None) -> Manifest:
+    """What of a manifest is to be believed after ``verdict``; all of it where nobody was asked.
+
+    Raises:
+        FormatError: it is malformed.
+    """
+    manifest = Manifest.from_bytes(raw, media_type)
+    verified = verdict.verified if verdict is not None else None
+    return signed_part(manifest) if verified is not None and verified.files_only else manifest
 
 
 def describe(reference: Reference, digest: Digest) -> str:

@@ -32,7 +32,6 @@ from ocimodel.model.artifact import FileEntry, ModelArtifact
 from ocimodel.model.chunkindex import ChunkIndex
 from ocimodel.oci import media
 from ocimodel.oci.digest import Digest
-from ocimodel.oci.manifest import Manifest
 from ocimodel.oci.reference import Reference
 from ocimodel.stores.opening import Access, open_store, target_of
 from ocimodel.stores.protocol import Store, read_blob
@@ -41,7 +40,7 @@ from ocimodel.trust.policy import TrustPolicy
 from ocimodel.trust.verdict import Verdict, Verified
 from ocimodel.verbs.evidence import gather
 from ocimodel.verbs.indexing import fetch_index
-from ocimodel.verbs.judging import judged_name
+from ocimodel.verbs.judging import judged_name, signed_manifest
 from ocimodel.verbs.tensors import TensorInfo, has_tensors, read_tensors, reader_of
 from ocimodel.verbs.unpack import Unverified
 
@@ -100,7 +99,7 @@ def open_model(
             raise NotFoundError(
                 f"{reference} is an index of several artifacts, not a model", hint="Name one of them by its digest."
             )
-        artifact = ModelArtifact.of(Manifest.from_bytes(raw, subject.media_type))
+        artifact = ModelArtifact.of(signed_manifest(raw, subject.media_type, verdict))
         index = ChunkIndex.named_by(artifact.manifest, fetch_index(store, artifact.manifest))
         return Model(grant, reference, artifact, index, store, verdict, resources)
     except BaseException:

@@ -44,7 +44,8 @@ from ocimodel.trust.verdict import Verdict, Verified
 from ocimodel.verbs.blobs import check_blob
 from ocimodel.verbs.evidence import gather
 from ocimodel.verbs.indexing import fetch_index
-from ocimodel.verbs.judging import judged_name
+from ocimodel.verbs.judging import judged_name, signed_manifest
+from ocimodel.verbs.oms import bundle_among
 from ocimodel.verbs.unpack import Unpacked, Unverified, unpack
 
 CacheMode = Literal[Mode, "off"]
@@ -85,6 +86,7 @@ def pull(
     allow_fast: bool = True,
     receipt: Path | None = None,
     provenance_out: Path | None = None,
+    oms_out: Path | None = None,
     name: str | None = None,
     context: Mapping[str, str] = _NO_CONTEXT,
     max_rate: float | None = None,
@@ -102,6 +104,7 @@ def pull(
         force: replace what stands at the destination.
         receipt: also write the receipt here.
         provenance_out: write the provenance layer here.
+        oms_out: write an OMS signature here, for `model_signing verify`.
         name: the name to judge under, instead of the reference's own (``--as``).
         max_rate: bytes a second.
 
@@ -132,7 +135,9 @@ def pull(
             grant = verdict.raise_if_refused()
         else:
             documents = _unjudged(store, subject, reference)
-        artifact = _artifact(raw, subject.media_type, reference)
+        if oms_out is not None:
+            write_atomically(oms_out, bundle_among(documents, subject, verdict), mode=0o644)
+        artifact = _artifact(raw, subject.media_type, reference, verdict)
         index_bytes = fetch_index(store, artifact.manifest)
         index = ChunkIndex.named_by(artifact.manifest, index_bytes)
         provenance = _documents(store, artifact)
@@ -209,13 +214,13 @@ def _pulled(
     )
 
 
-def _artifact(raw: bytes, media_type: str, reference: Reference) -> ModelArtifact:
+def _artifact(raw: bytes, media_type: str, reference: Reference, verdict: Verdict | None) -> ModelArtifact:
     if media_type in media.INDEXES:
         raise NotFoundError(
             f"{reference} is an index of several artifacts, not a model",
             hint="Name one of them by its digest; ocimodel inspect REF lists them.",
         )
-    return ModelArtifact.of(Manifest.from_bytes(raw, media_type))
+    return ModelArtifact.of(signed_manifest(raw, media_type, verdict))
 
 
 def _unjudged(store: Store, subject: Descriptor, reference: Reference) -> tuple[Document, ...]:

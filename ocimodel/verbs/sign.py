@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from ocimodel.attest.referrer import EMPTY, Attachment, attach
+from ocimodel.attest.referrer import attach
 from ocimodel.attest.statement import signature_statement
 from ocimodel.errors import UsageError
 from ocimodel.keys.sealing import sign_statement
@@ -23,9 +23,10 @@ from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.reference import Reference
 from ocimodel.stores.opening import Access, open_store, target_of
-from ocimodel.stores.protocol import Source, Store
+from ocimodel.stores.protocol import Store
 from ocimodel.trust.claims import format_time
 from ocimodel.trust.policy import TrustPolicy
+from ocimodel.verbs.attaching import store_attachment
 from ocimodel.verbs.evidence import gather
 
 
@@ -157,18 +158,6 @@ def checked_annotations(annotations: Mapping[str, str]) -> dict[str, str]:
                 f"the annotation {key} is reserved", hint="Use a key that does not begin with io.github.ocimodel."
             )
     return dict(annotations)
-
-
-def store_attachment(store: Store, subject: Descriptor, attachment: Attachment) -> bool:
-    """Put an attachment; False where the store lists it already."""
-    listed = store.referrers(subject.digest)
-    if any(entry.digest == attachment.descriptor.digest for entry in listed.entries):
-        return False
-    if not store.has_blob(EMPTY):
-        store.put_blob(Source.of(media.EMPTY_JSON), EMPTY.digest)
-    store.put_blob(Source.of(attachment.bundle), attachment.layer.digest)
-    store.put_manifest(attachment.manifest, attachment.descriptor.media_type)
-    return True
 
 
 def _still_good(

@@ -7,35 +7,39 @@ verification that returns has passed; everything else raises, and a refusal carr
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
 from ocimodel.errors import FormatError, NotFoundError, UsageError
-from ocimodel.model import group
 from ocimodel.model.artifact import ModelArtifact
 from ocimodel.model.chunkindex import ChunkIndex
 from ocimodel.oci.descriptor import Descriptor
-from ocimodel.oci.digest import Checked, Digest
 from ocimodel.oci.manifest import Manifest
 from ocimodel.oci.paths import check_distinct
 from ocimodel.oci.reference import Reference
 from ocimodel.stores.opening import Access, open_store, target_of
-from ocimodel.stores.protocol import BLOCK, Progress, Store, blocks
+from ocimodel.stores.protocol import Progress, Store
 from ocimodel.transfer import receipt as receipts
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.parallel import run_all
 from ocimodel.transfer.places import state_dir
 from ocimodel.transfer.selection import Selection
 from ocimodel.trust.policy import TrustPolicy
+from ocimodel.verbs.archives import members
 from ocimodel.verbs.blobs import check_blob
 from ocimodel.verbs.directory import Expected, check_directory, expected_files, left_out
 from ocimodel.verbs.evidence import again, gather
 from ocimodel.verbs.indexing import fetch_index
-from ocimodel.verbs.judging import Check, Verification, judged_name, path_name, verdict_checks
+from ocimodel.verbs.judging import (
+    Check,
+    Verification,
+    judged_name,
+    path_name,
+    signed_manifest,
+    verdict_checks,
+)
 
 _NO_CONTEXT: Mapping[str, str] = {}
 _READERS = 4
@@ -109,9 +113,10 @@ def verify_directory(
         receipt = receipts.read(state_dir(), directory)
         found = Reference.parse(receipt.reference)
         subject = Descriptor(media_type=receipt.media_type, digest=receipt.digest, size=len(receipt.manifest))
-        verdict = policy.evaluate(again(subject, name or path_name(directory), receipt.referrers), now, context)
+        evidence = again(subject, name or path_name(directory), receipt.referrers, receipt.manifest)
+        verdict = policy.evaluate(evidence, now, context)
         verdict.raise_if_refused()
-        artifact = ModelArtifact.of(Manifest.from_bytes(receipt.manifest, receipt.media_type))
+        artifact = ModelArtifact.of(signed_manifest(receipt.manifest, receipt.media_type, verdict))
         index = ChunkIndex.named_by(artifact.manifest, receipt.index)
         expected = expected_files(artifact, Selection(receipt.include, receipt.exclude), receipt.members, index)
     else:
@@ -121,7 +126,7 @@ def verify_directory(
             evidence, _ = gather(store, subject, judged_name(reference, name), policy.keyids)
             verdict = policy.evaluate(evidence, now, context)
             verdict.raise_if_refused()
-            artifact = ModelArtifact.of(Manifest.from_bytes(raw, subject.media_type))
+            artifact = ModelArtifact.of(signed_manifest(raw, subject.media_type, verdict))
             expected = _expected_from(store, artifact, directory)
     checks = [Check("manifest", "pass", f"{subject.digest}, {subject.size} bytes"), *verdict_checks(verdict)]
     checks += check_directory(directory, expected, meter, full=full)
@@ -143,7 +148,7 @@ def _expected_from(store: Store, artifact: ModelArtifact, directory: Path) -> Ex
     index = ChunkIndex.named_by(artifact.manifest, fetch_index(store, artifact.manifest))
     files: list[tuple[str, Descriptor]] = []
     for entry in artifact.files:
-        files += [(entry.path, entry.descriptor)] if entry.is_raw else _members(store, entry.descriptor).items()
+        files += [(entry.path, entry.descriptor)] if entry.is_raw else members(store, entry.descriptor).items()
     check_distinct(name for name, _ in files)
     return Expected(
         files={name: what for name, what in files if selection.wants(name)},
@@ -151,25 +156,6 @@ def _expected_from(store: Store, artifact: ModelArtifact, directory: Path) -> Ex
         index=index,
         left_out=left_out((name for name, _ in files), selection),
     )
-
-
-def _members(store: Store, archive: Descriptor) -> dict[str, Descriptor]:
-    """What the files of an archive are, by fetching it."""
-    checked = Checked(archive.digest, archive.size, "archive")
-    with tempfile.TemporaryFile() as file:
-        with store.open_blob(archive) as stream:
-            for block in blocks(stream, memoryview(bytearray(BLOCK))):
-                checked.update(block)
-                file.write(block)
-        checked.finish()
-        found: dict[str, Descriptor] = {}
-        for member in group.members(file):
-            hasher = hashlib.sha256()
-            for content in member.blocks():
-                hasher.update(content)
-            digest = Digest("sha256", hasher.hexdigest())
-            found[member.path] = Descriptor(media_type=archive.media_type, digest=digest, size=member.size)
-        return found
 
 
 def _check_layers(store: Store, manifest: Manifest, meter: Meter) -> Check:
