@@ -124,6 +124,7 @@ class CertificateError(Refusal):
     exit_code = 13
     klass = "trust"
     reason = "certificate"
+    hint = "Ask the signer for a chain that ends in a root which the policy trusts."
 
 
 class IntegrityError(Refusal):
@@ -188,6 +189,7 @@ class ContextError(Refusal):
     exit_code = 17
     klass = "context"
     reason = "metadata-mismatch"
+    hint = "Deploy it where it was signed for, or ask for a version that was signed for here."
 
 
 class RollbackError(Refusal):
@@ -196,6 +198,7 @@ class RollbackError(Refusal):
     exit_code = 18
     klass = "lifecycle"
     reason = "rollback"
+    hint = "Use a newer version; to go back on purpose, promote the older one again."
 
 
 class GateError(Refusal):
@@ -204,6 +207,7 @@ class GateError(Refusal):
     exit_code = 19
     klass = "policy"
     reason = "missing-attestation"
+    hint = "ocimodel policy explain FILE REF says for each gate what would make it pass."
 
 
 class StaleTrustError(Refusal):
@@ -212,6 +216,7 @@ class StaleTrustError(Refusal):
     exit_code = 21
     klass = "lifecycle"
     reason = "stale-bundle"
+    hint = "Get a newer policy from whoever keeps it; an old one may not know what was revoked since."
 
 
 class StorageError(OcimodelError):

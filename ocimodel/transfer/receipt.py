@@ -51,6 +51,7 @@ class Receipt:
     media_type: str
     manifest: bytes
     index: bytes | None = None
+    provenance: bytes | None = None
     referrers: tuple[Document, ...] = ()
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
@@ -80,6 +81,7 @@ class Receipt:
             "exclude": list(self.exclude),
             "manifest": _encode(self.manifest),
             "index": None if self.index is None else _encode(self.index),
+            "provenance": None if self.provenance is None else _encode(self.provenance),
             "referrers": [
                 {
                     "descriptor": document.descriptor.to_dict(),
@@ -98,13 +100,14 @@ class Receipt:
         version = node.get("version")
         if version.integer() != VERSION:
             version.fail(f"is not {VERSION}; this receipt was written by another version of ocimodel")
-        index = node.find("index")
+        index, provenance = node.find("index"), node.find("provenance")
         return cls(
             directory=node.get("directory").string(),
             reference=node.get("reference").string(),
             media_type=node.get("mediaType").string(),
             manifest=_decode(node.get("manifest")),
             index=_decode(index) if index else None,
+            provenance=_decode(provenance) if provenance else None,
             referrers=tuple(
                 Document(
                     descriptor=Descriptor.from_node(item.get("descriptor")),

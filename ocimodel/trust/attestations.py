@@ -13,6 +13,7 @@ from datetime import datetime
 from ocimodel.attest.statement import Statement
 from ocimodel.keys.public import PublicKey
 from ocimodel.oci.digest import Digest
+from ocimodel.trust.context import Deployment
 from ocimodel.trust.evidence import Evidence
 from ocimodel.trust.judge import Judged, Signer, Status, Terms, judge_signer
 from ocimodel.trust.ring import Ring
@@ -47,7 +48,9 @@ def attestations(
 ) -> tuple[Judged, ...]:
     """Every statement that is not a signature, with what it is worth under ``keys``; for people to look at."""
     ring = Ring.of_keys(keys)
-    terms = Terms(subject=evidence.subject, ring=ring, entries=ring.entries, now=now, context=context)
+    terms = Terms(
+        subject=evidence.subject, ring=ring, entries=ring.entries, now=now, deployment=Deployment(given=context)
+    )
     return statements(evidence, terms)
 
 

@@ -15,9 +15,9 @@ from ocimodel.oci import media
 
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?Z", re.ASCII)
 _DURATION = re.compile(r"([1-9][0-9]{0,8})([smhdw])", re.ASCII)
+_SEQUENCE = re.compile(r"0|[1-9][0-9]{0,17}", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _LONGEST = timedelta(days=36_525)
-_OURS = {"environment": media.CLAIM_ENVIRONMENT, "channel": media.CLAIM_CHANNEL}
 
 
 def parse_time(text: str) -> datetime:
@@ -50,20 +50,13 @@ def format_time(time: datetime) -> str:
     return time.astimezone(UTC).replace(microsecond=0).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def sequence(claims: Mapping[str, str]) -> int | None:
+    """The number by which releases of a channel follow each other, or None where it says none that is one."""
+    text = claims.get(media.CLAIM_SEQUENCE, "")
+    return int(text) if _SEQUENCE.fullmatch(text) else None
+
+
 def expiry(claims: Mapping[str, str]) -> datetime | None:
     """When the signature ends, or None where it says nothing of that. Raises `FormatError`."""
     text = claims.get(media.CLAIM_EXPIRES)
     return None if text is None else parse_time(text)
-
-
-def mismatch(claims: Mapping[str, str], context: Mapping[str, str]) -> str:
-    """Why these claims do not fit into ``context``, or an empty string.
-
-    ``environment`` and ``channel`` stand for our claims of these names, any other key for the annotation that is
-    called like it. Only a claim that says something else is a mismatch: a signature without it is not limited.
-    """
-    for key, wanted in sorted(context.items()):
-        claimed = claims.get(_OURS.get(key, key))
-        if claimed is not None and claimed != wanted:
-            return f"signed for {key} {claimed!r}, not for {wanted!r}"
-    return ""

@@ -86,6 +86,8 @@ class Evidence:
         name: what was asked for, without tag and digest; never a mirror's name.
         listed: how many referrers there were.
         truncated: some of them were not read.
+        manifest: the bytes behind ``subject``; None where nobody has them.
+        provenance: the bytes of its provenance layer, once somebody has read them.
     """
 
     subject: Descriptor
@@ -93,6 +95,8 @@ class Evidence:
     candidates: Sequence[Candidate] = ()
     listed: int = 0
     truncated: bool = False
+    manifest: bytes | None = field(default=None, repr=False)
+    provenance: bytes | None = field(default=None, repr=False)
 
 
 _NAMED, _NAMED_ATTESTATION, _LIKELY, _ATTESTATION, _OTHER = range(5)

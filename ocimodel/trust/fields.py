@@ -44,6 +44,11 @@ def duration(node: Node) -> timedelta:
         raise FormatError(f"{error.what}; write 60s, 12h or 90d", path=node.path) from None
 
 
+def optional_duration(node: Node | None) -> timedelta | None:
+    """As `duration`, where it may be absent."""
+    return None if node is None else duration(node)
+
+
 def digest(node: Node) -> str:
     """``sha256:…``, as it stands in references."""
     try:

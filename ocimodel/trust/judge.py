@@ -8,14 +8,16 @@ expired, and not made for another context.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from ocimodel.attest.oms import files_only
 from ocimodel.attest.signed import Signed
 from ocimodel.errors import SEVERITY, FormatError
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.trust import claims as claiming
+from ocimodel.trust.context import Deployment
 from ocimodel.trust.counting import Vote
 from ocimodel.trust.evidence import Candidate
 from ocimodel.trust.ring import KeyEntry, Opening, Ring, Trusted, in_order
@@ -55,10 +57,15 @@ _BY_CODE = {13: Status.CERTIFICATE, 15: Status.EXPIRED, 16: Status.REVOKED}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signer:
-    """A line of the ring that recognised the signer; ``problem`` is why its word does not count."""
+    """A line of the ring that recognised the signer.
+
+    ``time`` is when the signature existed, by somebody whom the signer cannot sway; ``problem`` is why it does not
+    count.
+    """
 
     entry: Trusted
     opening: Opening
+    time: datetime | None = None
     problem: Finding | None = None
 
     @property
@@ -93,6 +100,11 @@ class Judged:
         return min(self.signers, key=lambda signer: signer.problem is not None, default=None)
 
     @property
+    def time(self) -> datetime | None:
+        """A trusted time at which the signature existed."""
+        return self.signer.time if self.signer else None
+
+    @property
     def keyid(self) -> str:
         """The signer's key id where that was verified, else the one that is claimed, if any."""
         return self.signer.opening.keyid if self.signer else min(self.candidate.names, default="")
@@ -115,16 +127,20 @@ class Terms:
 
     Attributes:
         entries: the lines of the ring that are asked.
-        context: where the artifact is to be deployed, compared with what its signers said.
+        deployment: where the artifact is to be deployed, compared with what was signed.
         leeway: by how much this machine's clock may be wrong.
+        needs_expiry: whether a signature without an end counts for nothing.
+        longest: how far off the end of a signature may lie.
     """
 
     subject: Descriptor
     ring: Ring
     entries: tuple[Trusted, ...]
     now: datetime
-    context: Mapping[str, str]
+    deployment: Deployment = field(default_factory=Deployment)
     leeway: timedelta = timedelta(0)
+    needs_expiry: bool = False
+    longest: timedelta | None = None
 
 
 def judge(candidate: Candidate, terms: Terms) -> Judged:
@@ -171,7 +187,9 @@ def _judge_claims(candidate: Candidate, signed: Signed, signers: tuple[Signer, .
     except FormatError as error:
         bad = Status.BAD_CLAIM
         return Judged(candidate=candidate, status=bad, detail=error.message, signers=signers, claims=claims)
-    finding = _worst(_problems(signers, claims, expires, terms))
+    # What covers the files alone does not cover the provenance.
+    deployment = replace(terms.deployment, facts={}) if files_only(signed) else terms.deployment
+    finding = _worst(_problems(signers, claims, expires, replace(terms, deployment=deployment)))
     return Judged(
         candidate=candidate,
         status=_status(finding),
@@ -193,7 +211,13 @@ def _problems(
     if expires is not None and terms.now - terms.leeway >= expires:
         detail = f"the signature by {who} expired at {claiming.format_time(expires)}"
         found.append(Finding(exit_code=15, reason="expired", detail=detail))
-    mismatch = claiming.mismatch(claims, terms.context)
+    elif (terms.needs_expiry or terms.longest is not None) and expires is None:
+        detail = f"the signature by {who} has no end (sign it with --expires), and one is asked for"
+        found.append(Finding(exit_code=15, reason="no-expiry", detail=detail))
+    elif expires is not None and terms.longest is not None and expires > terms.now + terms.leeway + terms.longest:
+        detail = f"the signature by {who} ends at {claiming.format_time(expires)}, later than is taken"
+        found.append(Finding(exit_code=15, reason="expiry-too-far", detail=detail))
+    mismatch = terms.deployment.mismatch(claims)
     if mismatch:
         found.append(Finding(exit_code=17, reason="metadata-mismatch", detail=f"{who}: {mismatch}"))
     return found
@@ -224,7 +248,7 @@ def _signers(candidate: Candidate, signed: Signed, terms: Terms) -> tuple[Signer
         time = min(filter(None, (opening.time, witnessed)), default=None)
         standing = entry.standing.problem(opening.identity, time, terms.now, terms.leeway)
         problem = _worst([item for item in (standing, opening.problem) if item])
-        found.append(Signer(entry=entry, opening=opening, problem=problem))
+        found.append(Signer(entry=entry, opening=opening, time=time, problem=problem))
     return tuple(found)
 
 

@@ -14,25 +14,21 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Self
 
-from ocimodel.attest.oms import files_only
 from ocimodel.errors import ConfigurationError
 from ocimodel.keys.public import PublicKey
-from ocimodel.trust.counting import ANY, Demand, most, unfilled
+from ocimodel.oci.descriptor import Descriptor
+from ocimodel.trust.claims import format_time, sequence
+from ocimodel.trust.content import Content
+from ocimodel.trust.context import Deployment
+from ocimodel.trust.counting import Demand, most
 from ocimodel.trust.evidence import Evidence
-from ocimodel.trust.judge import AUTHENTIC, BROKEN, Judged, Status, Terms, judge
+from ocimodel.trust.findings import accepted, places, report, signature_findings
+from ocimodel.trust.gates import Gated, judge_gate
+from ocimodel.trust.judge import Judged, Status, Terms, judge
 from ocimodel.trust.ring import Ring
 from ocimodel.trust.rules import Revoked, Rules
 from ocimodel.trust.scope import Glob, best, clash
-from ocimodel.trust.verdict import (
-    NO_SCOPE,
-    Accepted,
-    Finding,
-    Ruling,
-    SignerReport,
-    Verdict,
-    Verified,
-    decide,
-)
+from ocimodel.trust.verdict import NO_SCOPE, Accepted, Finding, Ruling, Verdict, Verified, decide
 
 __all__ = ["TrustPolicy", "Verdict", "Verified"]
 
@@ -71,6 +67,10 @@ class TrustPolicy:
             )
         for position, rules in enumerate(self.scopes):
             self._check(rules.demand, f"scopes[{position}].signatures")
+            if rules.max_age is not None and self.issued is None:
+                raise ConfigurationError(
+                    f"scopes[{position}].freshness.maxAge: the policy does not say when it was issued"
+                )
 
     def _check(self, demand: Demand, where: str) -> None:
         asked = [entry for entry in self.ring.entries if entry.id in demand.entries]
@@ -81,7 +81,7 @@ class TrustPolicy:
             )
         if asked and (missing := most(demand, asked)):
             raise ConfigurationError(
-                f"{where}: even if all {len(asked)} sign, nobody is left for {_places(missing)}",
+                f"{where}: even if all {len(asked)} sign, nobody is left for {places(missing)}",
                 hint="Give more signers these roles; nobody counts twice, and an approver never builds.",
             )
 
@@ -90,7 +90,8 @@ class TrustPolicy:
         """A policy that wants ``threshold`` of these keys, under every name; equal keys are taken for one."""
         ring = Ring.of_keys(keys)
         ids = frozenset(entry.id for entry in ring.entries)
-        everywhere = Rules(match=Glob.parse("**"), demand=Demand(threshold=threshold, entries=ids))
+        demand = Demand(threshold=threshold, entries=ids)
+        everywhere = Rules(match=Glob.parse("**"), demand=demand, cache_verify="fast")
         return cls(ring=ring, scopes=(everywhere,))
 
     @property
@@ -117,122 +118,86 @@ class TrustPolicy:
         if now.tzinfo is None:
             raise ValueError("a time without a zone decides nothing")
         rules = self.rules_for(evidence.name)
-        findings = list(self._standing_orders(evidence, now, rules.leeway if rules else timedelta(0)))
+        findings = list(self._standing_orders(evidence, now, rules))
         if rules is None:
             detail = f"no scope of the policy covers {evidence.name or 'an artifact without a name'}"
             findings.append(Finding(exit_code=12, reason=NO_SCOPE, detail=detail))
             return decide(evidence.subject, evidence.name, findings, Accepted(), (), Ruling())
-        judged = self._judge(evidence, now, rules, context)
-        findings += _signature_findings(evidence, rules, judged, self.keyids)
+        content = Content.of(evidence)
+        terms = self._terms(evidence, rules, now, _deployment(rules, content, context))
+        judged = tuple(judge(item, terms) for item in evidence.candidates)
+        gated = tuple(judge_gate(gate, evidence, terms) for gate in rules.gates)
+        lacking = list(signature_findings(evidence, rules.demand, judged, self.keyids))
+        findings += lacking
+        findings += content.problems if rules.needs_manifest or terms.deployment.hangs_on_provenance else ()
         findings += rules.contradictions(context)
-        signers = tuple(_report(item) for item in judged if item.status is not Status.OTHER)
-        ruling = rules.ruling(evidence.subject.digest, now)
-        return decide(evidence.subject, evidence.name, findings, _accepted(judged, rules.demand), signers, ruling)
+        findings += (item.finding for item in gated if item.finding)
+        findings += rules.formats.declared(content.layers)
+        newest = _sequence(judged, gated)
+        findings += rules.rollback(newest) if not lacking else ()
+        return decide(
+            evidence.subject,
+            evidence.name,
+            findings,
+            accepted(judged, rules.demand),
+            tuple(report(item) for item in judged if item.status is not Status.OTHER),
+            rules.ruling(evidence.subject.digest, now),
+            newest,
+        )
 
-    def _standing_orders(self, evidence: Evidence, now: datetime, leeway: timedelta) -> Iterable[Finding]:
+    def wants(
+        self, evidence: Evidence, now: datetime, context: Mapping[str, str] = _NO_CONTEXT
+    ) -> Descriptor | None:
+        """The provenance layer, where the verdict hangs on what is in it and nobody has read it yet.
+
+        Only once the signatures suffice, but for what the provenance may say: until then no layer is read.
+        """
+        rules = self.rules_for(evidence.name)
+        content = Content.of(evidence)
+        if rules is None or evidence.provenance is not None or content.provenance is None:
+            return None
+        deployment = _deployment(rules, content, context)
+        if not deployment.hangs_on_provenance:
+            return None
+        terms = self._terms(evidence, rules, now, replace(deployment, required={}))
+        judged = tuple(judge(item, terms) for item in evidence.candidates)
+        lacking = any(True for _ in signature_findings(evidence, rules.demand, judged, self.keyids))
+        return None if lacking else content.provenance
+
+    def _standing_orders(self, evidence: Evidence, now: datetime, rules: Rules | None) -> Iterable[Finding]:
         """What holds whoever signed: revoked digests, and a policy that is too old."""
+        leeway = rules.leeway if rules else timedelta(0)
         revoked = self.revoked.get(str(evidence.subject.digest))
         if revoked is not None:
             yield Finding(exit_code=16, reason="revoked-digest", detail=revoked.describe(evidence.subject.digest))
         if self.expires is not None and now - leeway >= self.expires:
-            when = self.expires.isoformat()
-            yield Finding(exit_code=21, reason="stale-policy", detail=f"the policy was good until {when}")
+            detail = f"the policy was good until {format_time(self.expires)}"
+            yield Finding(exit_code=21, reason="stale-policy", detail=detail)
+        oldest = rules.max_age if rules else None
+        if oldest is not None and (self.issued is None or now - leeway - self.issued > oldest):
+            when = format_time(self.issued) if self.issued else "at a time that it does not say"
+            yield Finding(exit_code=21, reason="stale-policy", detail=f"the policy was issued {when}: too long ago")
 
-    def _judge(
-        self, evidence: Evidence, now: datetime, rules: Rules, context: Mapping[str, str]
-    ) -> tuple[Judged, ...]:
-        terms = Terms(
+    def _terms(self, evidence: Evidence, rules: Rules, now: datetime, deployment: Deployment) -> Terms:
+        return Terms(
             subject=evidence.subject,
             ring=self.ring,
             entries=tuple(entry for entry in self.ring.entries if entry.id in rules.demand.entries),
             now=now,
-            context=rules.claims_wanted(context),
+            deployment=deployment,
             leeway=rules.leeway,
+            needs_expiry=rules.needs_expiry,
+            longest=rules.longest,
         )
-        return tuple(judge(item, terms) for item in evidence.candidates)
 
 
-def _accepted(judged: Sequence[Judged], demand: Demand) -> Accepted:
-    good: dict[str, Judged] = {}
-    for item in judged:
-        if item.votes:
-            good.setdefault(item.keyid, item)
-    votes = [vote for item in judged for vote in item.votes]
-    others = [vote for item in judged if not files_only(item.candidate.signed) for vote in item.votes]
-    return Accepted(
-        keyids=tuple(good),
-        claims=tuple(item.claims for item in good.values()),
-        files_only=not unfilled(demand, votes) and bool(unfilled(demand, others)),
-    )
+def _deployment(rules: Rules, content: Content, context: Mapping[str, str]) -> Deployment:
+    """What is given, the scope's own environment, and what the scope asks for."""
+    given = {**context, "environment": rules.environment} if rules.environment else context
+    return Deployment(given=given, required=rules.context, facts=content.facts)
 
 
-def _signature_findings(
-    evidence: Evidence, rules: Rules, judged: Sequence[Judged], trusted: frozenset[str]
-) -> Iterable[Finding]:
-    """Why its signatures are not enough; nothing where they are."""
-    demand = rules.demand
-    good = [vote for item in judged for vote in item.votes]
-    if demand.entries and not unfilled(demand, good):
-        return
-    signatures = [item for item in judged if item.is_signature]
-    counted = frozenset(vote.keyid for vote in good)
-    yield from _broken(signatures, trusted, counted)
-    if evidence.truncated:
-        detail = f"{evidence.listed} referrers, more than are read, and no sufficient signature among those read"
-        yield Finding(exit_code=12, reason="too-many", detail=detail)
-    elif not signatures:
-        detail = f"{evidence.name or evidence.subject.digest} carries no signature"
-        if any(item.status is Status.ATTESTATION for item in judged):
-            detail += "; an attestation does not stand for one"
-        yield Finding(exit_code=10, reason="unsigned", detail=detail)
-    authentic = [item for item in signatures if item.status in AUTHENTIC]
-    missing = unfilled(demand, (signer.vote for item in authentic for signer in item.signers))
-    if not demand.entries:
-        yield Finding(exit_code=12, reason="no-key", detail="the policy names no key, so it accepts nothing")
-    elif signatures and missing:
-        yield _too_few(demand, signatures, missing, some=bool(authentic))
-    yield from (item.finding for item in signatures if item.finding and item.keyid not in counted)
-
-
-def _broken(signatures: Sequence[Judged], trusted: frozenset[str], counted: frozenset[str]) -> Iterable[Finding]:
-    for item in signatures:
-        names = {item.keyid} if item.signer else item.candidate.names & trusted
-        if item.status in BROKEN and names - counted:
-            detail = f"the signature {item.candidate.digest} is damaged: {item.detail}"
-            yield Finding(exit_code=14, reason=str(item.status), detail=detail)
-
-
-def _too_few(demand: Demand, signatures: Sequence[Judged], missing: Sequence[str], *, some: bool) -> Finding:
-    if some and demand.roles:
-        detail = f"of the {len(demand.places)} trusted signatures that are asked for, {_places(missing)} is missing"
-        return Finding(exit_code=12, reason="too-few", detail=detail)
-    if some:
-        count = len(demand.places) - len(missing)
-        detail = f"{count} of the {demand.threshold} trusted signatures that are asked for"
-        return Finding(exit_code=12, reason="too-few", detail=detail)
-    if any(item.status is Status.OTHER_SUBJECT for item in signatures):
-        detail = "signed by a trusted key, but for another artifact"
-        return Finding(exit_code=12, reason="other-subject", detail=detail)
-    count_text = f"{len(signatures)} signatures" if len(signatures) > 1 else "a signature"
-    return Finding(exit_code=12, reason="untrusted-signer", detail=f"{count_text}, but by no trusted key")
-
-
-def _places(missing: Sequence[str]) -> str:
-    named = {place: missing.count(place) for place in missing}
-    return ", ".join(
-        f"{count} {'more signer' if place == ANY else place}{'s' if count > 1 else ''}"
-        for place, count in named.items()
-    )
-
-
-def _report(item: Judged) -> SignerReport:
-    return SignerReport(
-        keyid=item.keyid,
-        identity=item.signer.opening.identity if item.signer else "",
-        format=item.candidate.format,
-        status=str(item.status),
-        detail=item.detail or ("over the files alone" if files_only(item.candidate.signed) else ""),
-        digest=item.candidate.digest,
-        claims=item.claims,
-        expires=item.expires,
-    )
+def _sequence(judged: Sequence[Judged], gated: Sequence[Gated]) -> int | None:
+    """The highest number that a signature which counts, or a statement that passes a gate, says."""
+    counting = [item for item in judged if item.votes] + [item for gate in gated for item in gate.passing]
+    return max((number for item in counting if (number := sequence(item.claims)) is not None), default=None)

@@ -7,8 +7,8 @@ wrong with the bytes and what is revoked refuses in every mode.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal, final, get_args
 
@@ -189,33 +189,68 @@ class Ruling:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """``verified`` is set unless the outcome is ``fail``.
+    """What `TrustPolicy.evaluate` decided. ``verified`` is set unless the outcome is ``fail``.
 
     Attributes:
-        would_exit: what it would have been if everything were enforced; differs from ``exit_code`` in softer modes.
-        warnings: what a user is to be told although it passed.
+        findings: every reason that holds, the most serious first.
+        sequence: the highest sequence number that somebody whose word counts has signed.
     """
 
-    outcome: Outcome
-    exit_code: int
-    would_exit: int
-    klass: str
-    reasons: tuple[Reason, ...]
-    warnings: tuple[str, ...] = ()
+    findings: tuple[Finding, ...]
     signers: tuple[SignerReport, ...]
     verified: Verified | None
     subject: Descriptor
     name: str
-    ruling: Ruling = field(default_factory=Ruling)
-    refusal: Reason | None = None
-    """The reason that decided, where it was refused."""
+    ruling: Ruling
+    sequence: int | None = None
+
+    @property
+    def refusing(self) -> Finding | None:
+        """The most serious finding of those that are enforced."""
+        return next((finding for finding in self.findings if self.ruling.level(finding) == "enforce"), None)
+
+    @property
+    def outcome(self) -> Outcome:
+        if self.refusing:
+            return "fail"
+        return "warn" if self.findings else "pass"
+
+    @property
+    def exit_code(self) -> int:
+        return self.refusing.exit_code if self.refusing else 0
+
+    @property
+    def would_exit(self) -> int:
+        """What it would have been if everything were enforced; differs from ``exit_code`` in softer modes."""
+        return self.findings[0].exit_code if self.findings else 0
+
+    @property
+    def klass(self) -> str:
+        worst = self.refusing or next(iter(self.findings), None)
+        return worst.public.klass if worst else "none"
+
+    @property
+    def reasons(self) -> tuple[Reason, ...]:
+        return tuple(finding.public for finding in self.findings)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a user is to be told although it passed."""
+        why = f"; {self.ruling.exempted}" if self.ruling.exempted else ""
+        return tuple(f"{item.detail}{why}" for item in self.findings if self.ruling.level(item) == "warn")
+
+    def with_finding(self, finding: Finding) -> Verdict:
+        """The verdict with one more reason against the artifact, found after it was judged; never a better one."""
+        refused = self.ruling.level(finding) == "enforce"
+        findings = _in_order([*self.findings, finding])
+        return replace(self, findings=findings, verified=None if refused else self.verified)
 
     def raise_if_refused(self) -> Verified:
         """Raises the `Refusal` of the most serious reason; ``reasons`` are all of them, ``verdict`` is this."""
         if self.verified is not None:
             return self.verified
-        first = self.refusal or self.reasons[0]
-        error = _REFUSALS[self.exit_code](first.detail, reason=first.reason)
+        first = self.refusing or self.findings[0]
+        error = _REFUSALS[first.exit_code](first.detail, reason=first.reason)
         error.reasons = self.reasons
         error.verdict = self
         raise error
@@ -233,30 +268,28 @@ class Accepted:
 def decide(
     subject: Descriptor,
     name: str,
-    findings: Sequence[Finding],
+    findings: Iterable[Finding],
     accepted: Accepted,
     signers: tuple[SignerReport, ...],
     ruling: Ruling,
+    sequence: int | None = None,
 ) -> Verdict:
     """For `ocimodel.trust.policy` alone: what ``findings`` come to under ``ruling``."""
-    ordered = sorted(findings, key=lambda finding: SEVERITY.index(finding.exit_code))
-    hard = next((finding for finding in ordered if ruling.level(finding) == "enforce"), None)
-    worst = hard or (ordered[0] if ordered else None)
-    warned = [finding for finding in ordered if ruling.level(finding) == "warn"]
-    outcome: Outcome = "fail" if hard else "warn" if ordered else "pass"
-    return Verdict(
-        outcome=outcome,
-        exit_code=hard.exit_code if hard else 0,
-        would_exit=ordered[0].exit_code if ordered else 0,
-        klass=worst.public.klass if worst else "none",
-        reasons=tuple(finding.public for finding in ordered),
-        warnings=tuple(f"{finding.detail}{ruling.exempted and '; ' + ruling.exempted}" for finding in warned),
+    verdict = Verdict(
+        findings=_in_order(findings),
         signers=signers,
-        verified=None
-        if hard
-        else Verified(subject, name, accepted.keyids, accepted.claims, files_only=accepted.files_only, seal=_SEAL),
+        verified=None,
         subject=subject,
         name=name,
         ruling=ruling,
-        refusal=hard.public if hard else None,
+        sequence=sequence,
     )
+    if verdict.refusing:
+        return verdict
+    keyids, claims = accepted.keyids, accepted.claims
+    verified = Verified(subject, name, keyids, claims, files_only=accepted.files_only, seal=_SEAL)
+    return replace(verdict, verified=verified)
+
+
+def _in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    return tuple(sorted(findings, key=lambda finding: SEVERITY.index(finding.exit_code)))

@@ -38,7 +38,7 @@ from ocimodel.stores.protocol import Store, read_blob
 from ocimodel.transfer.chunkread import MAX_WHOLE, ChunkReader, read_in_order
 from ocimodel.trust.policy import TrustPolicy
 from ocimodel.trust.verdict import Verdict, Verified
-from ocimodel.verbs.evidence import gather
+from ocimodel.verbs.deciding import decide
 from ocimodel.verbs.indexing import fetch_index
 from ocimodel.verbs.judging import judged_name, signed_manifest
 from ocimodel.verbs.tensors import TensorInfo, has_tensors, read_tensors, reader_of
@@ -92,8 +92,8 @@ def open_model(
         verdict: Verdict | None = None
         grant: Verified | Unverified = Unverified(subject=subject)
         if policy is not None:
-            evidence, _ = gather(store, subject, judged_name(reference), policy.keyids)
-            verdict = policy.evaluate(evidence, now or datetime.now(UTC), context)
+            asked = judged_name(reference)
+            verdict, _, _ = decide(store, subject, raw, asked, policy, now or datetime.now(UTC), context)
             grant = verdict.raise_if_refused()
         if subject.media_type in media.INDEXES:
             raise NotFoundError(

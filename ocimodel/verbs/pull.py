@@ -42,10 +42,12 @@ from ocimodel.trust.claims import format_time
 from ocimodel.trust.policy import TrustPolicy
 from ocimodel.trust.verdict import Verdict, Verified
 from ocimodel.verbs.blobs import check_blob
+from ocimodel.verbs.deciding import decide
 from ocimodel.verbs.evidence import gather
 from ocimodel.verbs.indexing import fetch_index
 from ocimodel.verbs.judging import judged_name, signed_manifest
 from ocimodel.verbs.oms import bundle_among
+from ocimodel.verbs.screening import Screen
 from ocimodel.verbs.unpack import Unpacked, Unverified, unpack
 
 CacheMode = Literal[Mode, "off"]
@@ -83,7 +85,6 @@ def pull(
     base: Sequence[Path] = (),
     cache: CacheMode = "auto",
     cache_verify: Verify = "always",
-    allow_fast: bool = True,
     receipt: Path | None = None,
     provenance_out: Path | None = None,
     oms_out: Path | None = None,
@@ -100,7 +101,6 @@ def pull(
         base: directories pulled earlier whose bytes are used first.
         cache: how models are kept for other pulls (`transfer.cache`); ``off``: use and remember nothing.
         cache_verify: ``fast`` does not hash again a file of the cache that looks as it did when it was hashed here.
-        allow_fast: whether the policy lets the caller choose that.
         force: replace what stands at the destination.
         receipt: also write the receipt here.
         provenance_out: write the provenance layer here.
@@ -115,9 +115,10 @@ def pull(
     """
     now = now or datetime.now(UTC)
     state = state_dir()
-    if cache_verify == "fast" and not allow_fast:
+    if cache_verify == "fast" and not _allows_fast(policy, judged_name(reference, name)):
         raise UsageError(
-            "the policy does not allow --cache-verify fast", hint="Leave it out, or let the policy allow it."
+            "the policy does not allow --cache-verify fast",
+            hint='Leave it out, or let the scope of the policy say "cacheVerify": "fast".',
         )
     warnings: list[str] = []
     receipts.check_writable(state)
@@ -129,9 +130,11 @@ def pull(
         verdict: Verdict | None = None
         grant: Verified | Unverified = Unverified(subject=subject)
         documents: tuple[Document, ...] = ()
+        screen: Screen | None = None
         if policy is not None:
-            evidence, documents = gather(store, subject, judged_name(reference, name), policy.keyids)
-            verdict = policy.evaluate(evidence, now, context)
+            asked = judged_name(reference, name)
+            verdict, _, documents = decide(store, subject, raw, asked, policy, now, context)
+            screen = Screen(policy, verdict)
             grant = verdict.raise_if_refused()
         else:
             documents = _unjudged(store, subject, reference)
@@ -162,7 +165,9 @@ def pull(
             index=index,
             sharing=sharing,
             max_rate=max_rate,
+            screen=screen.check if screen is not None else None,
         )
+        verdict = screen.verdict if screen is not None else None
         pinned = reference.at(subject.digest)
         paper = Receipt(
             directory=os.path.realpath(destination),
@@ -170,6 +175,7 @@ def pull(
             media_type=subject.media_type,
             manifest=raw,
             index=index_bytes,
+            provenance=provenance,
             referrers=documents,
             include=tuple(include),
             exclude=tuple(exclude),
@@ -183,6 +189,11 @@ def pull(
             kept.enlist(artifact.manifest)
     unpacked.warnings += warnings
     return _pulled(pinned, subject.digest, destination, verdict, unpacked, written)
+
+
+def _allows_fast(policy: TrustPolicy | None, name: str) -> bool:
+    rules = policy.rules_for(name) if policy is not None else None
+    return rules is None or rules.cache_verify == "fast"
 
 
 def _cache(mode: CacheMode, verify: Verify, warnings: list[str]) -> AbstractContextManager[Cache | None]:

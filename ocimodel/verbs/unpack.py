@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -74,6 +74,7 @@ def unpack(
     index: ChunkIndex | None = None,
     sharing: Sharing | Alone | None = None,
     max_rate: float | None = None,
+    screen: Callable[[Mapping[str, Path]], None] | None = None,
 ) -> Unpacked:
     """Make the selected files of ``artifact`` appear at ``destination``.
 
@@ -83,8 +84,10 @@ def unpack(
         index: of the artifact's chunks, where it has one.
         sharing: finds bytes that are on this machine, or are being fetched by another pull.
         max_rate: bytes a second.
+        screen: looks into the files, once they are checked and before one appears; raises a `Refusal`.
 
     Raises:
+        Refusal: from ``screen``; nothing of it is kept.
         UsageError: the destination holds something else, and ``force`` was not given.
         IntegrityError: a byte, a name or the set of files is not what the manifest promises.
         NotFoundError: nothing matches the selection, or a blob is missing.
@@ -127,6 +130,8 @@ def unpack(
             kept |= _matching_members(area.destination, result, present, meter)
             if not force:
                 _refuse_foreign(area.destination, present.keys() - kept)
+        if screen is not None:
+            _screen(area, screen, result, kept)
         for name in kept:
             area.path(name).unlink(missing_ok=True)
         result.fetched_bytes = tally.fetched
@@ -143,6 +148,17 @@ def _check_names(artifact: ModelArtifact, result: Unpacked) -> None:
     """A file comes from one place: names in archives, which no manifest lists, are no other layer's either."""
     members = [name for files in result.members.values() for name in files]
     check_distinct([*(entry.path for entry in artifact.files if entry.is_raw), *members])
+
+
+def _screen(
+    area: staging.Staging, screen: Callable[[Mapping[str, Path]], None], result: Unpacked, kept: Collection[str]
+) -> None:
+    places = {name: area.destination / name if name in kept else area.path(name) for name in result.sizes}
+    try:
+        screen(places)
+    except Refusal:
+        staging.discard(area)
+        raise
 
 
 def _rank(role: str, name: str) -> tuple[int, str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -29,8 +30,9 @@ from ocimodel.transfer.selection import Selection
 from ocimodel.trust.policy import TrustPolicy
 from ocimodel.verbs.archives import members
 from ocimodel.verbs.blobs import check_blob
+from ocimodel.verbs.deciding import decide
 from ocimodel.verbs.directory import Expected, check_directory, expected_files, left_out
-from ocimodel.verbs.evidence import again, gather
+from ocimodel.verbs.evidence import again
 from ocimodel.verbs.indexing import fetch_index
 from ocimodel.verbs.judging import (
     Check,
@@ -40,6 +42,7 @@ from ocimodel.verbs.judging import (
     signed_manifest,
     verdict_checks,
 )
+from ocimodel.verbs.screening import Screen
 
 _NO_CONTEXT: Mapping[str, str] = {}
 _READERS = 4
@@ -68,8 +71,8 @@ def verify_artifact(
     """
     with open_store(reference, access) as store:
         subject, raw = store.get_manifest(target_of(reference, store))
-        evidence, _ = gather(store, subject, judged_name(reference, name), policy.keyids)
-        verdict = policy.evaluate(evidence, now or datetime.now(UTC), context)
+        asked = judged_name(reference, name)
+        verdict, _, _ = decide(store, subject, raw, asked, policy, now or datetime.now(UTC), context)
         verdict.raise_if_refused()
         checks = [Check("manifest", "pass", f"{subject.digest}, {subject.size} bytes"), *verdict_checks(verdict)]
         if full:
@@ -114,6 +117,7 @@ def verify_directory(
         found = Reference.parse(receipt.reference)
         subject = Descriptor(media_type=receipt.media_type, digest=receipt.digest, size=len(receipt.manifest))
         evidence = again(subject, name or path_name(directory), receipt.referrers, receipt.manifest)
+        evidence = replace(evidence, manifest=receipt.manifest, provenance=receipt.provenance)
         verdict = policy.evaluate(evidence, now, context)
         verdict.raise_if_refused()
         artifact = ModelArtifact.of(signed_manifest(receipt.manifest, receipt.media_type, verdict))
@@ -123,13 +127,20 @@ def verify_directory(
         found = reference
         with open_store(reference, access) as store:
             subject, raw = store.get_manifest(target_of(reference, store))
-            evidence, _ = gather(store, subject, judged_name(reference, name), policy.keyids)
-            verdict = policy.evaluate(evidence, now, context)
+            asked = judged_name(reference, name)
+            verdict, _, _ = decide(store, subject, raw, asked, policy, now, context)
             verdict.raise_if_refused()
             artifact = ModelArtifact.of(signed_manifest(raw, subject.media_type, verdict))
             expected = _expected_from(store, artifact, directory)
-    checks = [Check("manifest", "pass", f"{subject.digest}, {subject.size} bytes"), *verdict_checks(verdict)]
-    checks += check_directory(directory, expected, meter, full=full)
+    on_disk = check_directory(directory, expected, meter, full=full)
+    screen = Screen(policy, verdict)
+    screen.check({name: directory / name for name in expected.names})
+    verdict = screen.verdict
+    checks = [
+        Check("manifest", "pass", f"{subject.digest}, {subject.size} bytes"),
+        *verdict_checks(verdict),
+        *on_disk,
+    ]
     return Verification(
         reference=str(found.at(subject.digest)),
         digest=subject.digest,

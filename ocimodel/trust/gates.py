@@ -1,0 +1,138 @@
+"""Gates: the signed statements that a scope asks for beside signatures.
+
+Guarantees: a gate is passed only by statements of its predicate type, by as many distinct signers of its own list
+as it asks for, made about this very artifact, not expired, young enough, and with a predicate that satisfies its
+JSON Schema. What passes a gate approves nothing, and a signature passes no gate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from ocimodel.attest.statement import Statement
+from ocimodel.errors import FormatError
+from ocimodel.oci import media
+from ocimodel.trust.attestations import statements
+from ocimodel.trust.claims import format_time, parse_time
+from ocimodel.trust.counting import Demand, unfilled
+from ocimodel.trust.evidence import Evidence
+from ocimodel.trust.judge import Judged, Status, Terms
+from ocimodel.trust.ring import Trusted
+from ocimodel.trust.verdict import Finding
+
+TIMES: Final[Mapping[str, tuple[str, ...]]] = {
+    media.SLSA_PROVENANCE: ("runDetails", "metadata", "finishedOn"),
+    media.SLSA_SUMMARY: ("timeVerified",),
+}
+"""Where a predicate says when what it says was so, by its type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gate:
+    """One attestation that is asked for.
+
+    Attributes:
+        name: what to call it.
+        demand: whose statements count, and how many distinct signers it takes.
+        schema: what the predicate must satisfy.
+        max_age: how long ago it may have been made.
+        time: the member of the predicate that says when; a trusted time of the signature goes before it.
+    """
+
+    predicate_type: str
+    demand: Demand
+    name: str = ""
+    schema: Mapping[str, Any] | None = field(default=None, hash=False)
+    max_age: timedelta | None = None
+    time: tuple[str, ...] = ()
+
+    @property
+    def title(self) -> str:
+        return self.name or self.predicate_type
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gated:
+    """What became of one gate: the statements that pass it, and why others do not."""
+
+    gate: Gate
+    passing: tuple[Judged, ...]
+    failing: tuple[tuple[Judged, str], ...]
+    finding: Finding | None
+
+
+def judge_gate(gate: Gate, evidence: Evidence, terms: Terms) -> Gated:
+    """Whether the statements of ``evidence`` pass ``gate``."""
+    asked = tuple(entry for entry in terms.ring.entries if entry.id in gate.demand.entries)
+    own = tuple(
+        item
+        for item in evidence.candidates
+        if item.signed is not None and item.signed.predicate_type == gate.predicate_type
+    )
+    judged = statements(replace(evidence, candidates=own), _terms(terms, asked))
+    passing: list[Judged] = []
+    failing: list[tuple[Judged, str]] = []
+    for item in judged:
+        why = item.detail if item.status is not Status.GOOD else _problem(gate, item, terms)
+        if why:
+            failing.append((item, why))
+        else:
+            passing.append(item)
+    missing = unfilled(gate.demand, (vote for item in passing for vote in item.votes))
+    finding = _finding(gate, evidence, passing, failing) if missing else None
+    return Gated(gate=gate, passing=tuple(passing), failing=tuple(failing), finding=finding)
+
+
+def _terms(terms: Terms, asked: tuple[Trusted, ...]) -> Terms:
+    """As for signatures, but for what only signatures have to say."""
+    deployment = replace(terms.deployment, required={}, facts={})
+    return replace(terms, entries=asked, deployment=deployment, needs_expiry=False, longest=None)
+
+
+def _problem(gate: Gate, item: Judged, terms: Terms) -> str:
+    statement = item.candidate.statement
+    if statement is None:
+        return "carries no statement"
+    if gate.max_age is not None:
+        time = item.time or _time_in(statement, gate.time or TIMES.get(statement.predicate_type, ()))
+        if time is None:
+            return "does not say when it was made"
+        if time > terms.now + terms.leeway:
+            return f"says that it was made at {format_time(time)}, which is still to come"
+        if terms.now - time > gate.max_age + terms.leeway:
+            return f"was made at {format_time(time)}, which is too long ago"
+    if gate.schema is not None:
+        from ocimodel.trust.schemas import problem
+
+        return problem(gate.schema, statement.predicate)
+    return ""
+
+
+def _time_in(statement: Statement, path: Iterable[str]) -> datetime | None:
+    here: Any = statement.predicate
+    for step in path:
+        here = here.get(step) if isinstance(here, dict) else None
+    try:
+        return parse_time(here) if isinstance(here, str) else None
+    except FormatError:
+        return None
+
+
+def _finding(gate: Gate, evidence: Evidence, passing: list[Judged], failing: list[tuple[Judged, str]]) -> Finding:
+    if not passing and not failing:
+        detail = f"no attestation {gate.title}"
+        if evidence.truncated:
+            detail += ", among those referrers that were read"
+        return Finding(exit_code=19, reason="missing-attestation", detail=detail)
+    if failing:
+        ours = [(item, why) for item, why in failing if item.signers]
+        item, why = (ours or failing)[0]
+        who = f"by {item.signer.opening.identity}" if item.signer else f"{item.candidate.digest}"
+        detail = f"the attestation {gate.title} {who} does not pass: {why}"
+        reason = "attestation-fails" if ours else "missing-attestation"
+        return Finding(exit_code=19, reason=reason, detail=detail)
+    count = f"{len(passing)} of the {gate.demand.threshold} attestations {gate.title} that are asked for"
+    return Finding(exit_code=19, reason="missing-attestation", detail=count)
