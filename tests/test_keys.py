@@ -354,6 +354,12 @@ def test_cosigns_key_files_are_read(kind: str, password: bytes) -> None:
     assert specs.local_signer(cosign_file(password, kind), ask(password)).public == ALICE.public
 
 
+def test_the_largest_parameters_that_are_taken_are_computed() -> None:
+    """1 GiB, where the libraries count with signed numbers of 32 bits."""
+    with pytest.raises(UsageError, match="wrong password"):
+        specs.local_signer(cosign_file(PASSWORD, changes={"N": 2**20}), ask())
+
+
 def test_cosigns_key_files_with_a_wrong_password() -> None:
     with pytest.raises(UsageError, match="wrong password"):
         specs.local_signer(cosign_file(PASSWORD), ask(b"x"))

@@ -37,7 +37,15 @@ def decrypt(block: bytes, password: bytes, what: str) -> bytes:
             f"{what} is a cosign key file, which needs PyNaCl to be read",
             hint="pip install 'ocimodel[cosign]', or sign with a PKCS#8 copy of the key.",
         ) from None
-    key = hashlib.scrypt(password, salt=salt, n=n, r=r, p=p, dklen=_KEY_BYTES, maxmem=256 * n * r + 2**20)
+    # What the computation takes (RFC 7914, section 6), and a little for OpenSSL.
+    memory = 128 * r * (n + p + 2) + 2**20
+    try:
+        key = hashlib.scrypt(password, salt=salt, n=n, r=r, p=p, dklen=_KEY_BYTES, maxmem=memory)
+    except (ValueError, MemoryError):
+        raise UsageError(
+            f"{what}: its password cannot be tried here: that takes {memory >> 20} MiB of memory",
+            hint="Use a machine with more, or import the key there: ocimodel key import.",
+        ) from None
     try:
         return bytes(nacl.SecretBox(key).decrypt(ciphertext, nonce))
     except errors.CryptoError:
