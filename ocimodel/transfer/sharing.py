@@ -55,10 +55,12 @@ class Sharing:
 
     Args:
         bases: looks up what lies on this machine; called when something is missing.
+        stalled: see `STALLED`.
     """
 
-    def __init__(self, cache: Cache, bases: Callable[[], Bases]) -> None:
+    def __init__(self, cache: Cache, bases: Callable[[], Bases], *, stalled: float = STALLED) -> None:
         self._cache = cache
+        self._stalled = stalled
         self._bases = bases
         self._flights = cache.flights
         self._folder = cache.directory
@@ -177,7 +179,7 @@ class Sharing:
                     beat = flight.beat() if flight else 0
                     known, since = beats.get(digest, (beat, began))
                     beats[digest] = (beat, since if beat == known else now)
-                    if now - beats[digest][1] > STALLED or (flight and not _worth_waiting(flight, digest)):
+                    if now - beats[digest][1] > self._stalled or (flight and not _worth_waiting(flight, digest)):
                         self._alone.add(digest)
                         return
                 if not showing:
