@@ -51,6 +51,12 @@ def imported(*argv: str | Path) -> set[str]:
     return set(modules)
 
 
+def test_signing_with_a_file_imports_no_library_of_other_places(world: World) -> None:
+    modules = imported("sign", world.ref, "--key", world.key)
+    assert modules & (NETWORK | HEAVY | {"securesystemslib", "boto3", "pkcs11", "hvac", "google", "azure"}) == set()
+    assert not {name for name in modules if name.startswith("ocimodel.keys.custody")}
+
+
 @pytest.mark.parametrize("argv", [["--help"], ["push", "--help"], ["key", "--help"]], ids=" ".join)
 def test_help_imports_neither_network_nor_cryptography(argv: list[str]) -> None:
     modules = imported(*argv)

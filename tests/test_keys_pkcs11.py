@@ -27,6 +27,7 @@ from ocimodel.keys.specs import load_public, load_signer
 from tests.commands import events, make_world, run
 from tests.real import peers
 from tests.real.softhsm import SoftHsm
+from tests.test_cli_keys import on_a_terminal
 
 pytestmark = pytest.mark.peer
 
@@ -352,6 +353,15 @@ def test_commands_take_a_token(token: Token) -> None:
     (event,) = [event for event in events() if event["type"].endswith(".sign.v1")]
     assert event["data"]["signers"][0]["keyid"] == PublicKey.from_pem((token.here / "token.pub").read_bytes()).keyid
     assert run("key", "import", spec, token.here / "copy", "--no-password").code == 2
+
+
+def test_the_pin_is_typed(token: Token) -> None:
+    token.key(Algorithm.ECDSA_P256)
+    world = make_world(token.here)
+    code, _, shown = on_a_terminal(["sign", world.ref, "--key", token.uri("object=key")], [token.hsm.pin])
+    assert code == 0, shown
+    assert f"PIN of pkcs11:token={token.hsm.label};object=key: " in shown
+    assert token.hsm.pin not in shown.replace(str(token.here), "")
 
 
 def test_no_command_repeats_a_pin(token: Token, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
+import pkcs11
 import pytest
 
 from tests.commands import make_world, run
 from tests.real import peers
-from tests.real.cosign import import_key
+from tests.real.cosign import cosign_verify, import_key
+from tests.real.registry import RealRegistry
+from tests.real.softhsm import SoftHsm
 
 pytestmark = pytest.mark.peer
 
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples/plugin/example_plugin.py"
 PASSWORD = "pässword with blanks"
 
 
@@ -66,6 +71,28 @@ def test_a_wrong_password_is_2_and_is_not_shown(pair: Path, monkeypatch: pytest.
     assert ran.error[0] == "error: cosign.key: wrong password, or a damaged key"
     log = Path(os.environ["OCIMODEL_AUDIT_LOG"])
     assert "battery" not in ran.err + log.read_text()
+
+
+def test_cosign_verifies_what_a_token_and_a_plugin_signed(
+    softhsm: SoftHsm, distribution: RealRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keys that are elsewhere sign what cosign takes for its own."""
+    assert run("key", "generate", tmp_path / "k", "--no-password").code == 0
+    softhsm.import_key(tmp_path / "k.key", "release")
+    (tmp_path / "pin").write_text(softhsm.pin)
+    pkcs11.lib(str(softhsm.module)).reinitialize()
+    (tmp_path / "ocimodel-example").write_text(f"#!{sys.executable}\n{EXAMPLE.read_text()}")
+    (tmp_path / "ocimodel-example").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("EXAMPLE_PLUGIN_KEYS", str(tmp_path))
+    world = make_world(tmp_path)
+    token = f"pkcs11:token={softhsm.label}?module-path={softhsm.module}&pin-source=file:{tmp_path}/pin"
+    for key in (token, "plugin:example:k"):
+        ref = distribution.fresh()
+        pushed = run("push", world.model, f"{ref}:v1", "--key", key)
+        assert pushed.code == 0, pushed.err
+        cosign_verify(f"{ref}:v1", tmp_path / "k.pub")
+        assert run("sign", f"{ref}:v1", "--key", key, "--json").document["signature"]["created"] is False
 
 
 def test_without_a_password_it_is_asked_for(pair: Path, monkeypatch: pytest.MonkeyPatch) -> None:
