@@ -7,6 +7,7 @@ machines without credentials.
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -159,6 +160,23 @@ def test_without_credentials_is_77(tmp_path: Path) -> None:
     ran = run("sign", world.ref, "--key", f"gcpkms://{GCP}/versions/1")
     assert (ran.code, ran.out) == (77, ""), ran.err
     assert "Log in" in ran.error[1]
+
+
+@pytest.mark.parametrize(
+    ("module", "logger"),
+    [
+        ("azure", "azure.identity._credentials.chained"),
+        ("gcp", "google.auth._default"),
+        ("aws", "securesystemslib.signer._aws_signer"),
+        ("aws", "botocore.credentials"),
+        ("vault", "urllib3.connectionpool"),
+    ],
+)
+def test_what_the_libraries_log_is_not_printed(module: str, logger: str) -> None:
+    """Python prints warnings that nobody handles, and an error of ours has two lines."""
+    code = f"import logging, ocimodel.keys.custody.{module}; logging.getLogger({logger!r}).error('the token is …')"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("", "")
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Keys as `securesystemslib` calls them; it does the signing with the clouds' own libraries.
 
 Guarantees: the scheme follows from the key and from what was asked for, never from a default of the library's
-(which prefers RSASSA-PSS). Its log goes nowhere unless a program that embeds us asks for it.
+(which prefers RSASSA-PSS). What the libraries log goes nowhere unless a program that embeds us asks for it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from ocimodel.keys.public import PublicKey
 
 _CURVES = {"secp256r1": "nistp256", "secp384r1": "nistp384", "secp521r1": "nistp521"}
 
-# It logs a failed call as an error before it raises it, and what nobody handles goes to stderr.
-logging.getLogger("securesystemslib").addHandler(logging.NullHandler())
+# They log a failed call before they raise it, and what nobody handles goes to stderr.
+for _library in ("securesystemslib", "azure", "google"):
+    logging.getLogger(_library).addHandler(logging.NullHandler())
 
 
 def scheme_of(public: PublicKey, *, pss: bool) -> str:
