@@ -18,6 +18,10 @@ _CURVES = {"secp256r1": "nistp256", "secp384r1": "nistp384", "secp521r1": "nistp
 # They log a failed call before they raise it, and what nobody handles goes to stderr.
 for _library in ("securesystemslib", "azure", "google"):
     logging.getLogger(_library).addHandler(logging.NullHandler())
+# securesystemslib prints by a handler of its own, which it adds when it is imported.
+for _handler in list(logging.getLogger("securesystemslib").handlers):
+    if type(_handler) is logging.StreamHandler:
+        logging.getLogger("securesystemslib").removeHandler(_handler)
 
 
 def scheme_of(public: PublicKey, *, pss: bool) -> str:
