@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ocimodel import __version__
-from ocimodel.cli import attest, cache, demo, diff, inspection, key, login, pull, push, sign, verify
+from ocimodel.cli import attest, cache, demo, diff, inspection, key, login, policy, pull, push, sign, verify
 from ocimodel.cli.console import Console
 from ocimodel.cli.run import Run, Settings
 from ocimodel.errors import UsageError
@@ -61,6 +61,7 @@ app.add_typer(attest.app, name="attest")
 app.add_typer(inspection.app)
 app.add_typer(diff.app)
 app.add_typer(key.app, name="key")
+app.add_typer(policy.app, name="policy")
 app.add_typer(cache.app, name="cache")
 app.add_typer(login.app)
 app.add_typer(demo.app)
@@ -89,7 +90,7 @@ def arrange(argv: Sequence[str]) -> list[str]:
         takes = 2 if _SHARED[name] and "=" not in rest[0] else 1
         shared += rest[:takes]
         rest = rest[takes:]
-    if not rest or rest in (["key"], ["attest"], ["cache"]):
+    if not rest or rest in (["key"], ["attest"], ["cache"], ["policy"]):
         return [*rest, "--help"]
     end = rest.index("--") if "--" in rest else len(rest)
     return rest[:end] + shared + rest[end:]

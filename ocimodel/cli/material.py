@@ -77,7 +77,23 @@ def trust(run: Run, keys: Sequence[str], policy_file: str | None, *, enforce: bo
         policy_file = policies[0] if policies else None
     if not keys and policy_file is None:
         return None
-    policy = load_policy(keys, policy_file)
+    return _taken(run, load_policy(keys, policy_file), enforce=enforce)
+
+
+def policy_file(run: Run, path: Path, *, enforce: bool = False) -> TrustPolicy:
+    """The policy in a file that is an argument."""
+    return _taken(run, load_policy((), str(path)), enforce=enforce)
+
+
+def current_policy(path: Path | None) -> TrustPolicy | None:
+    """The policy that holds now: of ``--against``, else of the environment; None where nothing says so."""
+    given = [str(path)] if path is not None else from_environment(POLICY)
+    if len(given) > 1:
+        raise UsageError(f"{POLICY} names {len(given)} files", hint="Name one, quoted if it has blanks.")
+    return load_policy((), given[0]) if given else None
+
+
+def _taken(run: Run, policy: TrustPolicy, *, enforce: bool) -> TrustPolicy:
     run.mode = "enforce"
     if policy.digest:
         run.policy = {"id": policy.id or None, "digest": policy.digest}

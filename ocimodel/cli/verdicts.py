@@ -37,8 +37,11 @@ def verdict_line(verdict: Verdict, reference: str) -> str:
     """The last line of a verification."""
     if verdict.outcome == "pass":
         return f"VERIFIED {reference}"
+    if verdict.refusing is not None:
+        return f"REFUSED {reference} (exit code {verdict.exit_code}, {verdict.refusing.reason})"
     why = f"exit code {verdict.would_exit}, {verdict.reasons[0].reason}"
-    return f"WOULD BE REFUSED {reference} ({why}); {verdict.ruling.mode} lets it pass"
+    lets = verdict.ruling.exempted or f"mode {verdict.ruling.mode} lets it pass"
+    return f"WOULD BE REFUSED {reference} ({why}); {lets}"
 
 
 def check_line(name: str, outcome: str, detail: str) -> str:

@@ -36,6 +36,27 @@ _NO_CONTEXT: Mapping[str, str] = {}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Assessment:
+    """What a policy finds out about an artifact, before that becomes a verdict.
+
+    Attributes:
+        rules: the scope that applies; None where none does.
+        lacking: of the findings, those that the signatures give.
+        judged: each candidate as a signature.
+        gated: each gate of the scope.
+        newest: the highest sequence number that somebody whose word counts has signed.
+    """
+
+    rules: Rules | None
+    content: Content
+    findings: tuple[Finding, ...]
+    lacking: tuple[Finding, ...] = ()
+    judged: tuple[Judged, ...] = ()
+    gated: tuple[Gated, ...] = ()
+    newest: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrustPolicy:
     """Whose word counts (``ring``), and what is asked for under which name (``scopes``).
 
@@ -115,34 +136,47 @@ class TrustPolicy:
             now: an aware time; a signature is expired from its very instant of expiry on, but for the leeway.
             context: where the artifact is to be deployed, compared with what its signers said.
         """
+        found = self.assess(evidence, now, context)
+        return decide(
+            evidence.subject,
+            evidence.name,
+            found.findings,
+            accepted(found.judged, found.rules.demand) if found.rules else Accepted(),
+            tuple(report(item) for item in found.judged if item.status is not Status.OTHER),
+            found.rules.ruling(evidence.subject.digest, now) if found.rules else Ruling(),
+            found.newest,
+        )
+
+    def assess(self, evidence: Evidence, now: datetime, context: Mapping[str, str] = _NO_CONTEXT) -> Assessment:
+        """All that `evaluate` decides by, check by check. It decides nothing itself."""
         if now.tzinfo is None:
             raise ValueError("a time without a zone decides nothing")
         rules = self.rules_for(evidence.name)
+        content = Content.of(evidence)
         findings = list(self._standing_orders(evidence, now, rules))
         if rules is None:
             detail = f"no scope of the policy covers {evidence.name or 'an artifact without a name'}"
             findings.append(Finding(exit_code=12, reason=NO_SCOPE, detail=detail))
-            return decide(evidence.subject, evidence.name, findings, Accepted(), (), Ruling())
-        content = Content.of(evidence)
+            return Assessment(rules=None, content=content, findings=tuple(findings))
         terms = self._terms(evidence, rules, now, _deployment(rules, content, context))
         judged = tuple(judge(item, terms) for item in evidence.candidates)
         gated = tuple(judge_gate(gate, evidence, terms) for gate in rules.gates)
-        lacking = list(signature_findings(evidence, rules.demand, judged, self.keyids))
+        lacking = tuple(signature_findings(evidence, rules.demand, judged, self.keyids))
+        newest = _sequence(judged, gated)
         findings += lacking
         findings += content.problems if rules.needs_manifest or terms.deployment.hangs_on_provenance else ()
         findings += rules.contradictions(context)
         findings += (item.finding for item in gated if item.finding)
         findings += rules.formats.declared(content.layers)
-        newest = _sequence(judged, gated)
         findings += rules.rollback(newest) if not lacking else ()
-        return decide(
-            evidence.subject,
-            evidence.name,
-            findings,
-            accepted(judged, rules.demand),
-            tuple(report(item) for item in judged if item.status is not Status.OTHER),
-            rules.ruling(evidence.subject.digest, now),
-            newest,
+        return Assessment(
+            rules=rules,
+            content=content,
+            findings=tuple(findings),
+            lacking=lacking,
+            judged=judged,
+            gated=gated,
+            newest=newest,
         )
 
     def wants(
