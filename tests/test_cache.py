@@ -18,9 +18,6 @@ from ocimodel.verbs.pruning import prune
 from tests.commands import World, events, make_world, run
 from tests.documents import check, problems
 
-DOCUMENTS = 4
-"""Config, provenance, chunk index and signature: kept whatever the mode."""
-
 
 @pytest.fixture
 def world(tmp_path: Path) -> World:
@@ -35,10 +32,16 @@ def world(tmp_path: Path) -> World:
 
 
 def kinds() -> dict[str, int]:
+    """How many entries of each kind; how many blobs there are depends on the file system."""
     found: dict[str, int] = {}
     for entry in cache.show(cache_dir()).entries:
-        found[entry.kind] = found.get(entry.kind, 0) + 1
+        if entry.kind != "blob":
+            found[entry.kind] = found.get(entry.kind, 0) + 1
     return found
+
+
+def blobs() -> list[str]:
+    return [entry.name for entry in cache.show(cache_dir()).entries if entry.kind == "blob"]
 
 
 def age(path: Path, hours: float) -> None:
@@ -47,7 +50,8 @@ def age(path: Path, hours: float) -> None:
 
 
 def test_show(world: World) -> None:
-    assert kinds() == {"digests": 1, "chunk-index": 1, "pulled": 2, "blob": DOCUMENTS}
+    assert kinds() == {"digests": 1, "chunk-index": 1, "pulled": 2}
+    assert {"config", "provenance", "chunk index"} <= set(blobs())
     ran = run("cache", "show")
     assert ran.code == 0
     assert str(world.root / "one") in ran.out
@@ -86,7 +90,7 @@ def test_prune_forgets_directories_that_are_gone(world: World) -> None:
     document = check(run("cache", "prune", "--json").document)
     assert sorted(entry["kind"] for entry in document["removed"]) == ["other", "pulled", "pulled"]
     assert document["freedBytes"] == sum(entry["bytes"] for entry in document["removed"])
-    assert kinds() == {"digests": 1, "chunk-index": 1, "pulled": 1, "blob": DOCUMENTS}
+    assert kinds() == {"digests": 1, "chunk-index": 1, "pulled": 1}
     assert (cache_dir() / "pulled" / ".x.1.tmp").exists(), "its writer may be at work"
     assert (world.root / "two").is_dir()
     event = events()[-1]
@@ -108,6 +112,7 @@ def test_prune_to_nothing_and_everything_still_works(world: World) -> None:
     ran = run("cache", "prune", "--max-size", "0")
     assert ran.code == 0
     assert kinds() == {}
+    assert blobs() == []
     assert run("pull", world.ref, "-o", world.root / "three", "--key", world.pub).code == 0
     assert run("push", world.model, world.ref).out.strip().endswith(world.digest)
     assert kinds()["pulled"] == 1
@@ -166,7 +171,7 @@ def test_digests_are_not_kept_where_others_may_look(world: World) -> None:
     document = check(ran.document)
     assert (document["outcome"], document["ignored"]) == ("pass", None)
     assert "its mode is 0755" in ran.err
-    assert "blob" in kinds()
+    assert blobs()
 
 
 def test_a_broken_database_is_not_in_the_way(world: World) -> None:
