@@ -27,7 +27,9 @@ NoPassword = Annotated[bool, options.option("--no-password", help="Leave the pri
 Source = Annotated[
     str, options.argument("KEY", "A private key: PEM (PKCS#8, PKCS#1, SEC 1, cosign's) or env:NAME.")
 ]
-AnyKey = Annotated[str, options.argument("KEY", "A private or a public key: a file, env:NAME, pkcs11:…")]
+AnyKey = Annotated[
+    str, options.argument("KEY", "A private or a public key: a file, env:NAME, or a URI as pkcs11:… or awskms:….")
+]
 PublicOutput = Annotated[
     Path | None, options.option("--output", "-o", metavar="FILE", help="Write it here instead of stdout.")
 ]
