@@ -132,6 +132,16 @@ def test_trouble_is_tried_again_and_then_75(vault: Transit) -> None:
         signer.sign(MESSAGE)
 
 
+def test_the_token_goes_nowhere_else(vault: Transit) -> None:
+    vault.make("ci")
+    with Transit() as elsewhere:
+        elsewhere.make("ci")
+        vault.fail = [(307, {"location": f"{elsewhere.url}/v1/transit/keys/ci"})] * 3
+        with pytest.raises(UnavailableError, match="not an answer of Vault's"):
+            load_signer("hashivault:ci")
+        assert elsewhere.asked == []
+
+
 def test_nobody_there_is_75(vault: Transit, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VAULT_ADDR", "http://127.0.0.1:9")
     with pytest.raises(UnavailableError, match="ConnectionError"):

@@ -94,6 +94,8 @@ class Transit:
                 data = json.dumps(body).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")
+                if "location" in body:
+                    self.send_header("Location", body["location"])
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
                 self.wfile.write(data)

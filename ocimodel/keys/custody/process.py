@@ -1,8 +1,8 @@
 """One question to a program: JSON in, JSON out.
 
-Guarantees: what it writes is bounded, and so is the time that it takes; it is ended, by its own id, when either is
-over or we are interrupted. It gets our environment, since clouds' credentials are there, but for what unlocks our
-own keys. Nothing secret is among its arguments.
+Guarantees: what it answers is bounded, and so is the time that it takes; it is ended, by its own id, when either is
+over or we are interrupted. Of what it writes to stderr the beginning is kept. It gets our environment, since
+clouds' credentials are there, but for what unlocks our own keys. Nothing secret is among its arguments.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class TooSlow(Exception):
 
 
 class TooMuch(Exception):
-    """It wrote more than is read."""
+    """Its answer is larger than is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,6 @@ def _talk(process: subprocess.Popen[bytes], question: bytes, deadline: float) ->
     assert process.stdout is not None
     assert process.stderr is not None
     found = {process.stdout: bytearray(), process.stderr: bytearray()}
-    limits = {process.stdout: MAX_OUTPUT, process.stderr: MAX_ERRORS}
     left = memoryview(question)
     with selectors.DefaultSelector() as waiting:
         os.set_blocking(process.stdin.fileno(), False)
@@ -89,8 +88,10 @@ def _talk(process: subprocess.Popen[bytes], question: bytes, deadline: float) ->
                 data = os.read(stream.fileno(), _CHUNK)
                 if not data:
                     waiting.unregister(stream)
+                if stream is process.stderr:
+                    data = data[: MAX_ERRORS - len(found[stream])]
                 found[stream] += data
-                if len(found[stream]) > limits[stream]:
+                if len(found[stream]) > MAX_OUTPUT:
                     raise TooMuch
     return bytes(found[process.stdout]), bytes(found[process.stderr])
 

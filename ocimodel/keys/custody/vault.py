@@ -4,8 +4,8 @@
     hashivault://KEY  as cosign writes it
 
 Guarantees: the digest alone goes to the server (of Ed25519 keys, which sign messages, the whole statement). The
-server is VAULT_ADDR's and no other; the token VAULT_TOKEN's, or that of ``vault login``. The mount is
-TRANSIT_SECRET_ENGINE_PATH's, as for cosign; ``transit`` where that is not set.
+server is VAULT_ADDR's and no other, also where it redirects; the token VAULT_TOKEN's, or that of ``vault login``.
+The mount is TRANSIT_SECRET_ENGINE_PATH's, as for cosign; ``transit`` where that is not set.
 
 securesystemslib signs with Ed25519 keys of Vault's alone; cosign makes ECDSA ones there, so Vault's own client is
 used here.
@@ -87,7 +87,13 @@ def _transit() -> tuple[Any, str]:
     mount = os.environ.get("TRANSIT_SECRET_ENGINE_PATH") or "transit"
     if not _MOUNT.fullmatch(mount):
         raise UsageError("hashivault: TRANSIT_SECRET_ENGINE_PATH is not the path of a mount")
-    client = hvac.Client(url=address, timeout=_SECONDS, namespace=os.environ.get("VAULT_NAMESPACE") or None)
+    client = hvac.Client(
+        url=address,
+        timeout=_SECONDS,
+        namespace=os.environ.get("VAULT_NAMESPACE") or None,
+        # The token would go wherever it is sent. A standby server asks the active one by itself.
+        allow_redirects=False,
+    )
     if not client.token:
         raise AuthenticationError(
             "hashivault: no token for Vault", hint="Log in: vault login, or set VAULT_TOKEN.", reason="custody"
