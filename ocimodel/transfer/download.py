@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from io import FileIO
 
 from ocimodel.errors import DigestMismatchError, UnavailableError
@@ -33,9 +34,9 @@ from ocimodel.transfer.staging import storage_errors
 CONNECTIONS = 8
 """At most; see `_Engine._grow`."""
 GROWTH = 0.1
-"""Seconds for which a number of connections is tried before there are more."""
+"""Seconds for which a number of connections is tried."""
 SETTLED = 1.0
-"""Seconds until it is tried again, where more did not help."""
+"""Seconds until more are tried again, where more did not help; twice as long each time."""
 HELPED = 1.25
 """By how much the rate has to rise."""
 BUSY = 0.6
@@ -101,6 +102,7 @@ class _Engine:
         self._meter = meter
         self._pace = pace
         self._connections = connections
+        self._active = min(connections, max(1, (os.cpu_count() or 1) - 1))
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._ended = threading.Event()
@@ -128,26 +130,42 @@ class _Engine:
             raise self._error
 
     def _grow(self, workers: list[threading.Thread]) -> None:
-        """A worker a core, but for the one that hashes; then twice as many while the network leaves us idle."""
-        self._open(workers, max(1, (os.cpu_count() or 1) - 1))
-        wait, best = GROWTH, 0.0
-        while len(workers) < self._connections:
-            began, used, fetched = time.monotonic(), time.process_time(), self.tally.fetched
-            if self._ended.wait(wait):
-                return
-            took = time.monotonic() - began
-            rate = (self.tally.fetched - fetched) / took
-            if time.process_time() - used < BUSY * took and rate >= HELPED * best:
-                self._open(workers, len(workers))
-                wait, best = GROWTH, rate
-            else:
-                wait, best = SETTLED, 0.0
+        """A worker a core, but for the one that hashes; then twice as many, as long as that brings more bytes.
+
+        What did not help is taken back: workers that only compete with each other make everything slower.
+        """
+        self._open(workers, self._active)
+        settled = SETTLED
+        rate, busy = self._measure()
+        while self._active < self._connections and not self._ended.is_set():
+            if busy or not rate:
+                rate, busy = self._measure()
+                continue
+            before, self._active = self._active, min(2 * self._active, self._connections)
+            self._open(workers, self._active - len(workers))
+            self._ended.wait(GROWTH)  # until the new ones are on their way
+            more, busy = self._measure()
+            if more >= HELPED * rate:
+                rate = more
+                continue
+            self._active = before
+            self._ended.wait(settled)
+            settled *= 2
+            rate, busy = self._measure()
+
+    def _measure(self) -> tuple[float, bool]:
+        """Bytes a second for a moment, and whether the processor is what limits them."""
+        began, used, fetched = time.monotonic(), time.process_time(), self.tally.fetched
+        self._ended.wait(GROWTH)
+        took = time.monotonic() - began
+        return (self.tally.fetched - fetched) / took, time.process_time() - used >= BUSY * took
 
     def _open(self, workers: list[threading.Thread], more: int) -> None:
         """Start workers, as far as there are connections for them."""
         for _ in range(min(more, self._connections - len(workers))):
             # Daemons: an interrupted command must end even where a worker hangs in a read.
-            workers.append(threading.Thread(target=self._guard(self._work), daemon=True))
+            work = partial(self._work, len(workers))
+            workers.append(threading.Thread(target=self._guard(work), daemon=True))
             workers[-1].start()
 
     def _guard(self, work: Callable[[], None]) -> Callable[[], None]:
@@ -175,9 +193,12 @@ class _Engine:
             if not self._unfinished:
                 self._ended.set()
 
-    def _work(self) -> None:
+    def _work(self, number: int) -> None:
         buffer = memoryview(bytearray(BLOCK))
         while not self._ended.is_set():
+            if number >= self._active:
+                self._ended.wait(0.02)
+                continue
             with self._lock:
                 segment = self._segments.popleft() if self._segments else None
                 job = self._jobs.popleft() if segment is None and self._jobs else None
