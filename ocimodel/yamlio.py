@@ -1,9 +1,9 @@
 """YAML as another spelling of JSON.
 
-Guarantees: `load` gives the value, and `to_json` the JSON text, of a document that says nothing which JSON could not say: no anchors, no tags,
-no second document, no key that is not text, no key twice, no dates (a time stays text). Which words are numbers,
-true, false or null is decided as in YAML 1.2's core schema, so ``no`` and ``on`` are text; with ``text`` every scalar
-stays the text that it was written as, so that no number changes its spelling.
+Guarantees: `load` gives the value, and `to_json` the JSON text, of a document that says nothing which JSON could
+not say: no anchors, no tags, no second document, no key that is not text, no key twice, no dates (a time stays
+text). Which words are numbers, true, false or null is decided as in YAML 1.2's core schema, so ``no`` and ``on``
+are text; with ``text`` every scalar stays the text that was written, so that no number changes its spelling.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAX_DEPTH = 64
 
 
 def to_json(data: bytes, what: str) -> bytes:
-    """Raises `ConfigurationError`, also where PyYAML is not installed."""
+    """Raises `ConfigurationError`."""
     try:
         return json.dumps(load(data, what), ensure_ascii=False, allow_nan=False).encode()
     except ValueError as error:
@@ -27,14 +27,9 @@ def to_json(data: bytes, what: str) -> bytes:
 
 
 def load(data: bytes, what: str, *, text: bool = False) -> Any:
-    """The document's value. Raises `ConfigurationError`, also where PyYAML is not installed."""
-    try:
-        import yaml
-    except ImportError:
-        raise ConfigurationError(
-            f"{what}: YAML needs PyYAML, which is not installed",
-            hint="Install ocimodel[yaml], or write it as JSON.",
-        ) from None
+    """The document's value. Raises `ConfigurationError`."""
+    import yaml
+
     try:
         for event in yaml.parse(data, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.events.AliasEvent) or getattr(event, "anchor", None):

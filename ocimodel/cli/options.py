@@ -146,6 +146,18 @@ Provenance = Annotated[
     str | None,
     option("--provenance", metavar="FILE", help="The provenance document (in-toto Statement); - is stdin."),
 ]
+Metadata = Annotated[
+    str | None,
+    option("--metadata", metavar="FILE", help="model.yaml: what is to be recorded of the model; - is stdin."),
+]
+Sources = Annotated[
+    list[str] | None,
+    option(
+        "--from",
+        metavar="SOURCE",
+        help="Record also what hf:DIR, mlflow:DIR, dvc:DIR, wandb:DIR, croissant:DIR or env says (repeatable).",
+    ),
+]
 Rehash = Annotated[bool, option("--rehash", help="Read every file, whatever is remembered of it.")]
 ChunkAlgorithm = Annotated[
     str,

@@ -1,5 +1,7 @@
 """``ocimodel push``."""
 
+from collections.abc import Sequence
+
 import typer
 
 from ocimodel.cli import material, options
@@ -20,6 +22,7 @@ app = typer.Typer()
     ocimodel push ./bert registry.example/ml/bert:1.4
     ocimodel push ./bert registry.example/ml/bert:1.4 --key signing.key --expires 90d
     digest=$(ocimodel push ./bert oci:./models:bert --sign)
+    ocimodel push ./bert registry.example/ml/bert:1.4 --from hf:./bert --from env --metadata model.yaml
     """,
 )
 def push(
@@ -30,6 +33,8 @@ def push(
     key: options.PushKey = None,
     password_file: options.PasswordFile = None,
     provenance: options.Provenance = None,
+    metadata: options.Metadata = None,
+    sources: options.Sources = None,
     annotation: options.Annotations = None,
     tag: options.Tags = None,
     expires: options.Expires = None,
@@ -57,7 +62,7 @@ def push(
         signer=material.signer(run, key, password_file, command="push --sign") if signing else None,
         annotations=signed_annotations(annotation or ()),
         expires=duration(expires) if expires is not None else None,
-        provenance=document(provenance, "--provenance") if provenance is not None else None,
+        provenance=_provenance(provenance, metadata, sources or ()),
         extra_tags=tag or (),
         rehash=rehash,
         chunk_algorithm=chunk_algorithm,
@@ -77,3 +82,17 @@ def push(
             "signature": signature(signed) if signed is not None else None,
         },
     )
+
+
+def _provenance(given: str | None, metadata: str | None, sources: Sequence[str]) -> bytes | None:
+    """The document as it was given, or the record of what was named; None where nothing was."""
+    if metadata is None and not sources:
+        return document(given, "--provenance") if given is not None else None
+    if given is not None:
+        raise UsageError(
+            "--provenance is a whole document, and --metadata and --from make one", hint="Give one or the other."
+        )
+    from ocimodel.record.sources import gather
+
+    data = document(metadata, "--metadata") if metadata is not None else None
+    return gather(sources, data, metadata or "").predicate()
