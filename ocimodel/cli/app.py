@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ocimodel import __version__
-from ocimodel.cli import attest, cache, demo, diff, inspection, key, login, policy, pull, push, sign, verify
+from ocimodel.cli import attest, cache, copy, demo, diff, inspection, key, login, policy, pull, push, sign, verify
 from ocimodel.cli.console import Console
 from ocimodel.cli.run import Run, Settings
 from ocimodel.errors import UsageError
@@ -57,6 +57,7 @@ def program(version: Version = False) -> None:
 
 for _commands in (push, pull, sign, verify):
     app.add_typer(_commands.app)
+app.add_typer(copy.app)
 app.add_typer(attest.app, name="attest")
 app.add_typer(inspection.app)
 app.add_typer(diff.app)

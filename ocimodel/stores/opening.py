@@ -52,3 +52,14 @@ def target_of(reference: Reference, store: Store) -> str:
 
         return default_tag(store)
     return DEFAULT_TAG
+
+
+def mount_source(source: Reference, target: Reference) -> str | None:
+    """The repository from which ``target``'s store can mount blobs (`Store.mount_blob`); None: there is none."""
+    if source.is_layout or target.is_layout:
+        return None
+    from ocimodel.stores.registry import api_name
+
+    *here, repository = api_name(source.registry, source.repository)
+    *there, _ = api_name(target.registry, target.repository)
+    return repository if here == there else None

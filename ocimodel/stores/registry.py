@@ -48,12 +48,7 @@ class RegistryStore:
         """``owned``: `close` closes the transport too, since no other store uses it."""
         self._owned = owned
         self._name = f"{registry}/{repository}"
-        host, port = split_host(registry)
-        path = repository
-        if host in HUB_HOSTS:
-            host = HUB_API
-            path = repository if "/" in repository else f"library/{repository}"
-        self._repository = Repository(transport, host, port, path)
+        self._repository = Repository(transport, *api_name(registry, repository))
         self._referrers = Referrers(self._repository)
         self._lock = threading.Lock()
         self._opened: dict[Digest, uploads.Session] = {}
@@ -215,6 +210,14 @@ def login(
 def logout(host: str, *, config: DockerConfig | None = None) -> bool:
     """Forget the credentials of a registry; answers whether there were any."""
     return (config or DockerConfig.from_environment()).erase(host)
+
+
+def api_name(registry: str, repository: str) -> tuple[str, int | None, str]:
+    """Host, port and repository as the registry's API knows them: Docker Hub's differ from what people write."""
+    host, port = split_host(registry)
+    if host in HUB_HOSTS:
+        return HUB_API, port, repository if "/" in repository else f"library/{repository}"
+    return host, port, repository
 
 
 def split_host(registry: str) -> tuple[str, int | None]:

@@ -1,0 +1,333 @@
+"""``ocimodel copy``."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ocimodel.cli import material, options, verdicts
+from ocimodel.cli.command import command
+from ocimodel.cli.run import Answer, Run
+from ocimodel.cli.text import plural, size, table
+from ocimodel.cli.values import pairs
+from ocimodel.errors import (
+    SEVERITY,
+    NotFoundError,
+    OcimodelError,
+    Reason,
+    Refusal,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from ocimodel.oci.reference import Reference
+    from ocimodel.transfer.closure import Wanted
+    from ocimodel.trust.verdict import Verdict
+    from ocimodel.verbs.copy import Copied, Copier, Judge
+
+app = typer.Typer()
+
+MAX_LIST = 16 * 1024 * 1024
+
+Src = Annotated[
+    str | None, options.argument("SRC", "What is copied; with --all-tags a repository; with --from-file nothing.")
+]
+Dst = Annotated[
+    str | None,
+    options.argument("DST", "Where it goes; without a tag under that of SRC. With --from-file a prefix."),
+]
+Verify = Annotated[
+    bool,
+    options.option("--verify", help="Copy nothing that no trusted key has signed; --key and --policy imply it."),
+]
+Referrers = Annotated[
+    list[str] | None,
+    options.option(
+        "--referrers",
+        metavar="TYPE",
+        help="Of what refers to it, only artifact or predicate types like this glob (repeatable).",
+    ),
+]
+NoReferrers = Annotated[
+    bool, options.option("--no-referrers", help="Leave signatures, attestations and all other referrers behind.")
+]
+AllTags = Annotated[bool, options.option("--all-tags", help="Copy every tag of the repository SRC.")]
+FromFile = Annotated[
+    str | None,
+    options.option(
+        "--from-file",
+        metavar="FILE",
+        help="Copy what each line says: SRC DST, or SRC alone, which then goes below the prefix DST; - is stdin.",
+    ),
+]
+DryRun = Annotated[bool, options.option("--dry-run", help="Say what would be copied, and write nothing.")]
+
+
+@command(
+    app,
+    "copy",
+    event="copy",
+    examples="""
+    ocimodel copy registry.example/ml/bert:1.4 mirror.example/ml/bert
+    ocimodel copy registry.example/ml/bert:1.4 oci:./models:bert --key signing.pub
+    ocimodel copy registry.example/ml/bert mirror.example/ml/bert --all-tags --dry-run
+    ocimodel copy --from-file models.txt mirror.example/ml
+    """,
+)
+def copy(
+    run: Run,
+    src: Src = None,
+    dst: Dst = None,
+    verify: Verify = False,
+    key: options.VerifyKeys = None,
+    policy: options.PolicyFile = None,
+    name: options.As = None,
+    enforce: options.Enforce = False,
+    context: options.Context = None,
+    referrers: Referrers = None,
+    no_referrers: NoReferrers = False,
+    all_tags: AllTags = False,
+    from_file: FromFile = None,
+    dry_run: DryRun = False,
+) -> Answer:
+    """Copy an artifact with all that refers to it, under the same digest.
+
+    Prints DST@DIGEST, a line for each. Blobs that the target has are not sent again; within one registry none is
+    sent at all. The tag moves last, so a copy that was interrupted is run again.
+    """
+    from ocimodel.verbs.copy import Copier
+
+    judge = _judge(run, key or (), policy, name, context or (), enforce=enforce, verify=verify)
+    wanted = _wanted(referrers or (), none=no_referrers)
+    with Copier(run.access, judge=judge, wanted=wanted, dry_run=dry_run, meter=run.meter, now=run.now) as copier:
+        found = _Batch(run, dry_run=dry_run)
+        for source, target in _pairs(run, copier, src, dst, all_tags=all_tags, from_file=from_file):
+            found.add(copier, source, target)
+    return found.answer()
+
+
+class _Batch:
+    """What became of each artifact. One that is refused or missing does not keep the others."""
+
+    def __init__(self, run: Run, *, dry_run: bool) -> None:
+        self._run = run
+        self._dry_run = dry_run
+        self._copies: list[Copied] = []
+        self._failures: list[tuple[Reference, OcimodelError]] = []
+        run.explain = lambda _failure: self._partial()
+
+    def add(self, copier: "Copier", source: "Reference", target: "Reference") -> None:
+        try:
+            self._copies.append(copier.copy(source, target))
+        except (Refusal, NotFoundError) as error:
+            self._failures.append((source, error))
+
+    def answer(self) -> Answer:
+        """Raises the most serious failure, where there is one."""
+        if self._failures:
+            raise self._worst()
+        done = self._copies
+        only = done[0] if len(done) == 1 else None
+        return Answer(
+            text="\n".join(self._lines()),
+            reference=str(only.target) if only else None,
+            digest=str(only.digest) if only else None,
+            **self._judgement([copied.verdict for copied in done if copied.verdict is not None]),
+            more=self._members(),
+        )
+
+    def _worst(self) -> OcimodelError:
+        source, worst = min(self._failures, key=lambda failure: _rank(failure[1]))
+        if len(self._failures) > 1 or self._copies:
+            for other, error in self._failures:
+                if error is not worst:
+                    self._run.warn(f"{other}: {error.message}")
+            total = len(self._failures) + len(self._copies)
+            worst.message = f"{len(self._failures)} of {total} not copied; {source}: {worst.message}"
+        return worst
+
+    def _partial(self) -> Answer | None:
+        """What was copied before or beside a failure."""
+        if not self._copies and not self._failures:
+            return None
+        return Answer(text="\n".join(self._lines()), more=self._members())
+
+    def _judgement(self, verdicts_: "Sequence[Verdict]") -> dict[str, Any]:
+        warnings = [warning for copied in self._copies for warning in copied.warnings]
+        left_out = tuple(Reason("availability", "left-out", warning) for warning in warnings)
+        outcome: dict[str, Any] = {
+            "outcome": "warn" if left_out else "pass",
+            "klass": "availability" if left_out else "none",
+            "reasons": left_out,
+            "warnings": warnings,
+        }
+        for verdict in verdicts_:
+            said = verdicts.answered(verdict)
+            if len(verdicts_) == 1:
+                self._run.judged(verdict)
+                outcome["signers"] = said["signers"]
+            if said["outcome"] == "warn":
+                outcome |= {key: said[key] for key in ("outcome", "would_exit", "klass")}
+            outcome["reasons"] = (*said["reasons"], *outcome["reasons"])
+            outcome["warnings"] = [*said["warnings"], *outcome["warnings"]]
+        return outcome
+
+    def _lines(self) -> Iterator[str]:
+        if not self._dry_run:
+            yield from (str(copied.target) for copied in self._copies)
+            return
+        rows = [
+            (
+                str(copied.target),
+                str(len(copied.plan.closure.pieces)),
+                str(len(copied.plan.missing)),
+                size(copied.plan.missing_bytes),
+                size(copied.plan.present_bytes),
+            )
+            for copied in self._copies
+        ]
+        if rows:
+            yield from table(("target", "manifests", "blobs to copy", "size", "there"), rows, right=(1, 2, 3, 4))
+        total = sum(copied.plan.missing_bytes for copied in self._copies)
+        yield f"dry run: {plural(len(rows), 'artifact')}, {size(total)} to copy, nothing written"
+
+    def _members(self) -> dict[str, Any]:
+        return {
+            "dryRun": self._dry_run,
+            "copies": [_copied(copied) for copied in self._copies],
+            "failures": [
+                {
+                    "source": str(source),
+                    "exitCode": error.exit_code,
+                    "reason": error.reason,
+                    "detail": error.message,
+                }
+                for source, error in self._failures
+            ],
+        }
+
+
+def _rank(error: OcimodelError) -> int:
+    return SEVERITY.index(error.exit_code) if error.exit_code in SEVERITY else len(SEVERITY)
+
+
+def _copied(copied: "Copied") -> dict[str, Any]:
+    plan, done = copied.plan, copied.done
+    facts: dict[str, Any] = {
+        "source": str(copied.source),
+        "target": str(copied.target),
+        "digest": str(copied.digest),
+        "verified": copied.verdict is not None and copied.verdict.outcome == "pass",
+        "manifests": len(plan.closure.pieces),
+        "referrers": len(plan.closure.referrers),
+        "legacyTags": [item.tag for item in plan.closure.legacy],
+        "blobs": len(plan.missing) + len(plan.present),
+        "presentBytes": plan.present_bytes,
+        "missingBytes": plan.missing_bytes,
+        "warnings": list(copied.warnings),
+    }
+    if done is not None:
+        facts |= {
+            "sentBlobs": done.sent,
+            "sentBytes": done.sent_bytes,
+            "mountedBlobs": done.mounted,
+            "mountedBytes": done.mounted_bytes,
+            "manifestsWritten": done.manifests,
+            "unchanged": copied.unchanged,
+        }
+    return facts
+
+
+def _judge(
+    run: Run,
+    key: Sequence[str],
+    policy: str | None,
+    name: str | None,
+    context: Sequence[str],
+    *,
+    enforce: bool,
+    verify: bool,
+) -> "Judge | None":
+    """Who must have signed, as for a pull; None: nobody, which is fine for a copy."""
+    from ocimodel.verbs.copy import Judge
+
+    trust = material.trust(run, key, policy, enforce=enforce)
+    if trust is None:
+        for given, option in ((verify, "--verify"), (name, "--as"), (context, "--context"), (enforce, "--enforce")):
+            if given:
+                raise UsageError(f"{option} needs a key or a policy", hint="Give --key PUB or --policy FILE.")
+        return None
+    run.context = pairs(context, "--context")
+    return Judge(policy=trust, name=material.judged_as(name), context=run.context)
+
+
+def _wanted(types: Sequence[str], *, none: bool) -> "Wanted":
+    from ocimodel.transfer.closure import ALL, NONE, Wanted
+
+    if types and none:
+        raise UsageError("--referrers and --no-referrers exclude each other", hint="Give one of them.")
+    if types:
+        return Wanted(tuple(types))
+    return NONE if none else ALL
+
+
+def _pairs(
+    run: Run, copier: "Copier", src: str | None, dst: str | None, *, all_tags: bool, from_file: str | None
+) -> "Iterator[tuple[Reference, Reference]]":
+    from ocimodel.oci.reference import Reference
+    from ocimodel.verbs.copy import beneath
+
+    if from_file is not None:
+        if all_tags or dst is not None:
+            raise UsageError("--from-file names what is copied", hint="Give at most a prefix besides: HOST/PREFIX.")
+        prefix = Reference.parse(src) if src is not None else None
+        run.requested = from_file
+        for words in _lines_of(from_file):
+            source = Reference.parse(words[0])
+            if len(words) == 2:
+                yield source, Reference.parse(words[1])
+            elif prefix is not None:
+                yield source, beneath(prefix, source)
+            else:
+                raise UsageError(
+                    f"--from-file {from_file}: {words[0]} has no target", hint="Write SRC DST, or give a prefix."
+                )
+        return
+    if src is None or dst is None:
+        raise UsageError("copy needs SRC and DST", hint="See ocimodel copy --help.")
+    target = run.reference(dst)
+    source = Reference.parse(src)
+    if not all_tags:
+        yield source, target
+        return
+    if source.tag or source.digest or target.tag or target.digest:
+        raise UsageError("--all-tags copies a repository", hint="Give SRC and DST without tags and digests.")
+    for tag in copier.tags(source):
+        yield source.tagged(tag), target.tagged(tag)
+
+
+def _lines_of(path: str) -> list[list[str]]:
+    """The words of each line that says something; ``#`` begins a remark."""
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read(MAX_LIST + 1)
+        else:
+            with Path(path).open("rb") as file:
+                data = file.read(MAX_LIST + 1)
+        text = data.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise UsageError(f"cannot read --from-file {path}: {why}", hint="Check the path of the file.") from None
+    if len(data) > MAX_LIST:
+        raise UsageError(f"--from-file {path} has more than 16 MiB", hint="Split it.")
+    found: list[list[str]] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        words = line.split()
+        if not words or words[0].startswith("#"):
+            continue
+        if len(words) > 2:
+            raise UsageError(f"--from-file {path}, line {number}: more than SRC and DST", hint="Write SRC DST.")
+        found.append(words)
+    return found
