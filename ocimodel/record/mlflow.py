@@ -21,7 +21,6 @@ from ocimodel.record.packages import requirements
 from ocimodel.record.record import Material, Metric, Record
 
 _MOST = 100_000
-_KEY = re.compile(r"[^/\0]+(?:/[^/\0]+)*")
 
 
 def collect(directory: Path) -> Record:
@@ -146,16 +145,28 @@ def _run_of(directory: Path, run_id: str) -> dict[str, Any]:
 
 
 def _stored(place: Path, meta: dict[str, Any]) -> dict[str, Any]:
+    experiment = documents.read_yaml(place.parent, "meta.yaml") or {}
     metrics = {name: (value.split() or ["", ""]) for name, value in _values(place / "metrics")}
     return {
-        "info": meta,
+        "info": {**meta, "experiment_name": text(experiment.get("name"))},
         "data": {
             "params": dict(_values(place / "params")),
             "tags": dict(_values(place / "tags")),
             # time, value, step; the last line is the latest
             "metrics": {name: parts[-2] if len(parts) > 2 else parts[-1] for name, parts in metrics.items()},
         },
+        "inputs": {"dataset_inputs": list(_stored_inputs(place))},
     }
+
+
+def _stored_inputs(place: Path) -> Iterator[dict[str, Any]]:
+    """A run names its datasets, which lie beside the runs of the experiment."""
+    for folder in sorted((place / "inputs").glob("*")):
+        link = documents.read_yaml(folder, "meta.yaml") or {}
+        name = text(link.get("source_id"))
+        if text(link.get("source_type")) == "DATASET" and re.fullmatch(r"[0-9A-Za-z_-]{1,64}", name):
+            dataset = documents.read_yaml(place.parent / "datasets" / name, "meta.yaml") or {}
+            yield {"dataset": dataset, "tags": obj(link.get("tags"))}
 
 
 def _values(folder: Path) -> Iterator[tuple[str, str]]:

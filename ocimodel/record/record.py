@@ -182,9 +182,9 @@ def _said(**values: Any) -> dict[str, Any]:
 
 def _distinct(materials: Iterable[Material]) -> tuple[Material, ...]:
     """What two sources say of one thing is one line: the first speaks, the later ones fill in."""
-    found: dict[tuple[str, str], Material] = {}
+    found: dict[tuple[str, str, str], Material] = {}
     for item in materials:
-        key = (item.role, item.uri or item.name)
+        key = (item.role, item.name, item.uri)
         first = found.get(key)
         found[key] = item if first is None else _joined(first, item)
     return tuple(found.values())
@@ -200,8 +200,8 @@ def _joined(first: Material, more: Material) -> Material:
             )
     return Material(
         role=first.role,
-        name=first.name or more.name,
-        uri=first.uri or more.uri,
+        name=first.name,
+        uri=first.uri,
         digest={**more.digest, **first.digest},
         annotations={**more.annotations, **first.annotations},
         media_type=first.media_type or more.media_type,
