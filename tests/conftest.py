@@ -10,6 +10,7 @@ pytest_plugins = [
     "tests.real.engine",
     "tests.real.proxy",
     "tests.real.cosign",
+    "tests.real.notation",
     "tests.real.softhsm",
     "tests.real.aws",
 ]

@@ -115,13 +115,13 @@ def test_a_misuse_with_json_is_a_document(
         ),
         pytest.param(
             f"sign {REF} --key k --format notation",
-            "--format notation is not available in this version",
+            "--format notation needs the certificate of the key",
             id="format",
         ),
         pytest.param(f"sign {REF} --key k --format x", "--format 'x' is not known", id="no-format"),
         pytest.param(
             f"sign {REF} --key k --certificate c",
-            "--certificate is not available in this version",
+            "--format sigstore takes no --certificate",
             id="certificate",
         ),
         pytest.param(

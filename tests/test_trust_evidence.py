@@ -155,8 +155,9 @@ def test_what_is_not_a_signature() -> None:
 
 
 def test_a_format_that_is_not_read() -> None:
-    layer = {"mediaType": "application/jose+json", "digest": str(MODEL.digest), "size": 7}
-    candidate = altered(attachment(ALICE), artifactType=media.NOTARY_SIGNATURE, layers=[layer], annotations=None)
+    made = attachment(ALICE)
+    layer = {**made.layer.to_dict(), "mediaType": "application/vnd.example.envelope"}
+    candidate = altered(made, artifactType=media.NOTARY_SIGNATURE, layers=[layer], annotations=None)
     assert (candidate.format, candidate.signature_like, candidate.damaged) == ("notation", True, False)
 
 

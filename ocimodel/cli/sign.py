@@ -1,5 +1,6 @@
 """``ocimodel sign``."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -43,7 +44,7 @@ def sign(
     the same key adds nothing.
     """
     reference = run.reference(ref)
-    writer = _writer(format, certificate is not None)
+    writer = _writer(run, format, certificate)
     from ocimodel.verbs.sign import sign
 
     signed = sign(
@@ -92,15 +93,13 @@ def signers(signed: "Signed") -> list[dict[str, Any]]:
     ]
 
 
-def _writer(name: str, certificate: bool) -> "Writer":
+def _writer(run: Run, name: str, certificate: Path | None) -> "Writer":
     if name not in FORMATS:
         raise UsageError(f"--format {name[:40]!r} is not known", hint=f"Choose one of {', '.join(FORMATS)}.")
     if name == "notation":
-        raise UsageError(
-            f"--format {name} is not available in this version", hint="Leave it out to write a Sigstore bundle."
-        )
-    if certificate:
-        raise UsageError("--certificate is not available in this version", hint="Sign with a key alone.")
+        return _notation(run, certificate)
+    if certificate is not None:
+        raise UsageError(f"--format {name} takes no --certificate", hint="Add --format notation, or leave it out.")
     if name == "cosign-legacy":
         from ocimodel.verbs.legacy_writing import LegacyWriter
 
@@ -112,3 +111,17 @@ def _writer(name: str, certificate: bool) -> "Writer":
     from ocimodel.verbs.sign import SIGSTORE
 
     return SIGSTORE
+
+
+def _notation(run: Run, certificate: Path | None) -> "Writer":
+    if certificate is None:
+        raise UsageError(
+            "--format notation needs the certificate of the key",
+            hint="Give --certificate CHAIN.pem: the key's own first, then those above it, the root last.",
+        )
+    from ocimodel.keys import x509
+    from ocimodel.keys.specs import read
+    from ocimodel.verbs.notation import NotationWriter
+
+    chain = x509.read_pem(read(str(certificate)), str(certificate))
+    return NotationWriter(certificates=chain, now=run.now)

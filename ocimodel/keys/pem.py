@@ -13,14 +13,14 @@ COSIGN = ("ENCRYPTED SIGSTORE PRIVATE KEY", "ENCRYPTED COSIGN PRIVATE KEY")
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]{1,64})-----\r?\n(.*?)-----END \1-----", re.DOTALL)
 
 
-def blocks(data: bytes) -> list[tuple[str, bytes]]:
+def blocks(data: bytes, *, limit: int = MAX_BYTES) -> list[tuple[str, bytes]]:
     """Label and whole text of each block. Text around blocks is allowed and ignored.
 
     Raises:
-        UsageError: the file is too large to be a key.
+        UsageError: the file is larger than ``limit``: than what a key may have, unless that is given.
     """
-    if len(data) > MAX_BYTES:
-        raise UsageError(f"a key file has at most {MAX_BYTES} bytes")
+    if len(data) > limit:
+        raise UsageError(f"a file of keys or certificates has at most {limit} bytes")
     return [(match[1].decode("ascii"), match[0] + b"\n") for match in _BLOCK.finditer(data)]
 
 

@@ -10,7 +10,8 @@ from ocimodel.attest.bundle import Bundle, public_key_bundle
 from ocimodel.attest.envelope import Envelope, pae
 from ocimodel.attest.signed import Signed
 from ocimodel.attest.statement import Statement
-from ocimodel.errors import UnavailableError
+from ocimodel.errors import FormatError, UnavailableError
+from ocimodel.keys import jose
 from ocimodel.keys.public import PublicKey
 from ocimodel.keys.signer import Signer
 from ocimodel.oci import media
@@ -52,9 +53,20 @@ def sign_message(signer: Signer, message: bytes) -> bytes:
 
 def opens(key: PublicKey, signed: Signed) -> bool:
     """Whether ``key`` signed what ``signed`` says. Whether it says the right thing is the caller's to judge."""
+    if signed.certificates and not _is_key_of(key, signed.certificates[0]):
+        return False
     if signed.algorithm:
-        return False  # no format that states an algorithm is read yet
+        return jose.verify(key, signed.algorithm, signed.signature, signed.message)
     return key.verify(signed.signature, signed.message)
+
+
+def _is_key_of(key: PublicKey, certificate: bytes) -> bool:
+    from ocimodel.keys import x509
+
+    try:
+        return x509.parse(certificate).public == key.der
+    except FormatError:
+        return False
 
 
 def verify_message(bundle: Bundle, key: PublicKey, digest: bytes, algorithm: str = "sha256") -> bool:

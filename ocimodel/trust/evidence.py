@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ocimodel.attest import legacy, oms
+from ocimodel.attest import legacy, notary, notary_jws, oms
 from ocimodel.attest.bundle import Bundle
 from ocimodel.attest.referrer import signature_format
 from ocimodel.attest.signed import Signed, SignedStatement
@@ -151,15 +151,29 @@ def _from_manifest(entry: Descriptor, manifest: Manifest, blob: bytes) -> Candid
         return replace(found, problem="not a signature")
     if kind == legacy.FORMAT:
         return replace(found, problem="holds no signature of this artifact")
-    if kind != "sigstore":
-        return replace(found, problem=f"signatures of the kind {kind} are not read by this version")
     try:
         if len(manifest.layers) != 1:
             raise FormatError("a signature manifest has exactly one layer", path="layers")
-        manifest.layers[0].digest.check(blob, "signature")
+        layer = manifest.layers[0]
+        layer.digest.check(blob, "signature")
+        if kind == notary.FORMAT:
+            return _from_envelope(found, layer.media_type, blob)
         return _from_bundle(found, Bundle.from_bytes(blob))
+    except notary.NotUnderstoodError as error:
+        return replace(found, problem=error.message)
     except (FormatError, DigestMismatchError) as error:
         return replace(found, problem=error.message, damaged=True)
+
+
+def _from_envelope(found: Candidate, kind: str, blob: bytes) -> Candidate:
+    from ocimodel.keys import x509
+
+    if kind == media.NOTARY_JWS:
+        signed = notary_jws.decode(blob)
+    else:
+        raise notary.NotUnderstoodError(f"envelopes of the type {kind} are not read by this version")
+    leaf = x509.parse(signed.certificates[0])
+    return replace(found, signed=signed, names=found.names | {leaf.keyid})
 
 
 def _from_layer(layer: Descriptor, blob: bytes, subject: Descriptor | None) -> Candidate:
@@ -178,6 +192,8 @@ def _expected_format(entry: Descriptor) -> str:
     kind = entry.artifact_type or ""
     if entry.media_type in legacy.LAYERS or kind in (media.COSIGN_ARTIFACT, media.COSIGN_ATTESTATIONS):
         return legacy.FORMAT
+    if kind == media.NOTARY_SIGNATURE:
+        return notary.FORMAT
     return "sigstore" if kind.startswith(media.SIGSTORE_BUNDLE_PREFIX) else ""
 
 

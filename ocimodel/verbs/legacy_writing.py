@@ -33,6 +33,8 @@ class LegacyWriter:
     """Signatures under ``.sig`` tags; a `ocimodel.verbs.sign.Writer`."""
 
     format: str = legacy.FORMAT
+    dated: bool = False
+    certificates: tuple[bytes, ...] = ()
 
     def attach(
         self, store: Store, reference: Reference, subject: Descriptor, signer: Signer, claims: Mapping[str, str]

@@ -35,6 +35,8 @@ class OmsWriter:
     """OMS bundles, each in a referrer; a `ocimodel.verbs.sign.Writer`."""
 
     format: str = oms.FORMAT
+    dated: bool = False
+    certificates: tuple[bytes, ...] = ()
 
     def attach(
         self, store: Store, reference: Reference, subject: Descriptor, signer: Signer, claims: Mapping[str, str]

@@ -2,8 +2,9 @@
 
 Guarantees: the tag is resolved once and the digest is what is signed; the manifest's bytes were checked against
 it. Signing is idempotent: the same key and claims give the same signature, which is not stored twice; of a key
-whose signatures are random, none is added to a good one with the same claims; with an expiry, nothing is added
-while a signature with the same other claims has more than half of its life left.
+whose signatures are random, and of a format whose signatures state a time, none is added to a good one with the
+same claims; with an expiry, nothing is added while a signature with the same other claims has more than half of its
+life left.
 """
 
 from __future__ import annotations
@@ -38,6 +39,16 @@ class Writer(Protocol):
         """As verdicts call it."""
         ...
 
+    @property
+    def dated(self) -> bool:
+        """Whether each signature states when it was made, so that no two are the same."""
+        ...
+
+    @property
+    def certificates(self) -> tuple[bytes, ...]:
+        """Those that each signature carries, as DER; none where a plain key signs."""
+        ...
+
     def attach(
         self, store: Store, reference: Reference, subject: Descriptor, signer: Signer, claims: Mapping[str, str]
     ) -> tuple[Digest, bool]:
@@ -59,6 +70,8 @@ class SigstoreWriter:
     """Sigstore bundles, each in a referrer."""
 
     format: str = "sigstore"
+    dated: bool = False
+    certificates: tuple[bytes, ...] = ()
 
     def attach(
         self, store: Store, reference: Reference, subject: Descriptor, signer: Signer, claims: Mapping[str, str]
@@ -141,7 +154,7 @@ def sign_subject(
             manifest = writer.manifest_of(store, subject, found)
             return _signed(reference, subject, manifest, signer, writer, created=False)
         claims[media.CLAIM_EXPIRES] = format_time(now + expires)
-    elif not repeats(signer):
+    elif writer.dated or not repeats(signer):
         found = _still_good(store, reference, subject, signer, claims, writer, now, None)
         if found is not None:
             manifest = writer.manifest_of(store, subject, found)
@@ -173,10 +186,15 @@ def _still_good(
     """A signature as this one would be that is good for more than ``remaining``; None: without end."""
     policy = TrustPolicy.of_keys([signer.public])
     evidence, _ = gather(store, subject, reference.name, policy.keyids)
+    chains = {item.digest: item.signed.certificates for item in evidence.candidates if item.signed}
     for report in policy.evaluate(evidence, now).signers:
         others = {key: value for key, value in report.claims.items() if key != media.CLAIM_EXPIRES}
         good = report.status == "good" and report.identity and report.format == writer.format and others == claims
-        if not good or (report.expires is None) != (remaining is None):
+        if (
+            not good
+            or chains.get(report.digest) != writer.certificates
+            or (report.expires is None) != (remaining is None)
+        ):
             continue
         if report.expires is None or remaining is None or report.expires - now > remaining:
             return report.digest

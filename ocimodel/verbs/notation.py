@@ -1,0 +1,91 @@
+"""Write Notary Project signatures that `notation verify` accepts.
+
+Guarantees: nothing is signed with a chain that the Notary Project's rules refuse, or that is another key's. The
+manifest is a pure function of envelope and subject.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from ocimodel import __version__
+from ocimodel.attest import notary
+from ocimodel.attest.notary_jws import Draft
+from ocimodel.attest.referrer import EMPTY, Attachment
+from ocimodel.errors import UsageError
+from ocimodel.keys import jose, x509
+from ocimodel.keys.signer import Signer
+from ocimodel.oci import media
+from ocimodel.oci.descriptor import Descriptor
+from ocimodel.oci.digest import Digest
+from ocimodel.oci.manifest import Manifest, manifest_bytes
+from ocimodel.oci.reference import Reference
+from ocimodel.stores.protocol import Store
+from ocimodel.trust.claims import expiry
+from ocimodel.verbs.attaching import store_attachment
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotationWriter:
+    """Notary Project signatures as JWS, each in a referrer; a `ocimodel.verbs.sign.Writer`.
+
+    Attributes:
+        certificates: DER, the signer's first and the root last.
+        now: the time of signing, which stands in each signature.
+    """
+
+    certificates: tuple[bytes, ...]
+    now: datetime
+    format: str = notary.FORMAT
+    dated: bool = True
+
+    def attach(
+        self, store: Store, reference: Reference, subject: Descriptor, signer: Signer, claims: Mapping[str, str]
+    ) -> tuple[Digest, bool]:
+        """See `Writer`.
+
+        Raises:
+            UsageError: the Notary Project has no signatures by such keys, the certificate is another key's, or a
+                claim has a name that is reserved.
+            CertificateError, ExpiredError: the chain breaks the Notary Project's rules.
+        """
+        del reference
+        name = jose.name_of(signer.public)
+        if x509.parse(self.certificates[0]).public != signer.public.der:
+            raise UsageError(
+                "the first certificate is another key's",
+                hint="Give the chain of the key that signs, its own first.",
+            )
+        draft = Draft.of(
+            subject,
+            {key: value for key, value in claims.items() if key != media.CLAIM_EXPIRES},
+            algorithm=name,
+            time=self.now,
+            expires=expiry(claims),
+        )
+        signature = jose.sign(signer, draft.message)
+        envelope = draft.signed(signature, self.certificates, agent=f"ocimodel/{__version__}")
+        made = _attachment(envelope, subject, self.certificates, signer.public.keyid)
+        return made.descriptor.digest, store_attachment(store, subject, made)
+
+    def manifest_of(self, store: Store, subject: Descriptor, signature: Digest) -> Digest:
+        del store, subject
+        return signature
+
+
+def _attachment(envelope: bytes, subject: Descriptor, certificates: tuple[bytes, ...], keyid: str) -> Attachment:
+    layer = Descriptor(media_type=media.NOTARY_JWS, digest=Digest.of(envelope), size=len(envelope))
+    raw = manifest_bytes(
+        config=EMPTY,
+        layers=[layer],
+        artifact_type=media.NOTARY_SIGNATURE,
+        subject=subject,
+        annotations={
+            media.NOTARY_THUMBPRINTS: json.dumps([x509.parse(item).thumbprint for item in certificates]),
+            media.KEY_ID: keyid,
+        },
+    )
+    return Attachment(manifest=raw, descriptor=Manifest.from_bytes(raw).descriptor, layer=layer, bundle=envelope)
