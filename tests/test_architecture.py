@@ -37,6 +37,7 @@ FLOORS: dict[str, float] = {
 ONLY_IN = {
     "cryptography": {"keys"},
     "securesystemslib": {"keys"},
+    "sigstore": {"keys"},
     "pkcs11": {"keys"},
     "boto3": {"keys"},
     "botocore": {"keys"},

@@ -195,11 +195,13 @@ def test_signatures_over_bytes_and_by_certificates_are_recognised() -> None:
         "messageDigest": {"algorithm": "SHA2_256", "digest": "eA=="},
         "signature": "c2ln",
     }
-    for content, problem in ((document, "approves no artifact"), (by_certificate, "trusted root")):
+    for content, problem in ((document, "approves no artifact"), (by_certificate, "")):
         raw = json.dumps(content).encode()
         candidate = read(attach(raw, MODEL, predicate_type=media.COSIGN_SIGN, keyid=""))
         assert problem in candidate.problem
+        assert bool(candidate.problem) == bool(problem)
         assert (candidate.damaged, candidate.signature_like) == (False, True)
+        assert candidate.signed is None or candidate.signed.certificates == (b"leaf",)
 
 
 def test_an_attestation_is_none_by_its_statement() -> None:

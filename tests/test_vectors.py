@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from cryptography import x509
@@ -13,12 +18,17 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from ocimodel.attest.bundle import Bundle
 from ocimodel.attest.envelope import Envelope
 from ocimodel.attest.referrer import attach
+from ocimodel.attest.signed import SignedStatement
 from ocimodel.attest.statement import Statement
 from ocimodel.errors import FormatError, UnsignedError, UntrustedError, UsageError
+from ocimodel.keys.keyless import TrustedRoot
 from ocimodel.keys.public import PublicKey
+from ocimodel.keys.sealing import opens as is_signed_by
 from ocimodel.keys.sealing import verify_message
 from ocimodel.keys.specs import load_public
 from ocimodel.oci import media
+from ocimodel.trust.evidence import read_candidate
+from ocimodel.trust.keyless import IdentityEntry
 from ocimodel.trust.policy import TrustPolicy
 from tests.signers import ALICE, MODEL, evidence, opens
 from tests.test_trust import NOW
@@ -82,6 +92,86 @@ def test_a_statement_signed_with_a_certificate_opens_with_its_key() -> None:
 def test_a_damaged_signature_opens_with_nothing() -> None:
     envelope, key = enveloped("dsse-invalid-sig_fail")
     assert not opens(key, envelope)
+
+
+# --- every case there is ---------------------------------------------------------------------
+
+_WORKFLOW = ".github/workflows/extremely-dangerous-oidc-beacon.yml@refs/heads/main"
+BEACON = (
+    f"https://github.com/sigstore-conformance/extremely-dangerous-public-oidc-beacon/{_WORKFLOW}",
+    "https://token.actions.githubusercontent.com",
+)
+"""Who signed the cases without a key."""
+
+CASES = sorted(path.parent.name for path in SIGSTORE.glob("*/bundle.sigstore.json"))
+
+
+def trusted_root(case: str) -> TrustedRoot:
+    """The case's own, or that of the public instance, which the package `sigstore` brings along."""
+    own = SIGSTORE / case / "trusted_root.json"
+    if own.exists():
+        return TrustedRoot.from_bytes(own.read_bytes())
+    found = files("sigstore") / "_store" / quote("https://tuf-repo-cdn.sigstore.dev", safe="") / "trusted_root.json"
+    return TrustedRoot.from_bytes(found.read_bytes())
+
+
+def accepted(case: str) -> bool:
+    """Whether the bundle speaks for ``a.txt``, by the case's key, else by the identity that signed these."""
+    try:
+        bundle = Bundle.from_bytes(raw(case))
+        pem = SIGSTORE / case / "key.pub"
+        key = load_public(str(pem)) if pem.exists() else None
+        if bundle.envelope is None:
+            return key is not None and verify_message(bundle, key, artifact())
+        statement = Statement.from_bytes(bundle.envelope.payload)
+    except (FormatError, UsageError):
+        return False
+    signed = SignedStatement(
+        statement=statement,
+        signature=bundle.envelope.signature,
+        certificates=bundle.certificates,
+        timestamps=bundle.timestamps,
+    )
+    about = any(subject.digest.get("sha256") == artifact().hex() for subject in statement.subjects)
+    if key is not None:
+        return about and is_signed_by(key, signed)
+    found = trusted_root(case).recognise(signed, bundle.raw, lambda *who: who == BEACON)
+    return about and found is not None and not found.problem
+
+
+def not_read(case: str) -> str:
+    """Why a good bundle is refused all the same."""
+    document = json.loads(raw(case))
+    if "0.3" not in document["mediaType"]:
+        return "an older version of bundles, which is not read"
+    if "messageSignature" in document and not (SIGSTORE / case / "key.pub").exists():
+        return "a file's signature by a certificate; only statements are verified so"
+    return ""
+
+
+@pytest.mark.parametrize("case", CASES or ["absent"])
+def test_each_case_gets_its_verdict(case: str) -> None:
+    good = not case.endswith("_fail")
+    reason = not_read(case) if good else ""
+    assert accepted(case) == (good and not reason)
+    if reason:
+        pytest.skip(reason)
+
+
+def test_the_happy_path_as_evidence() -> None:
+    """Recognised by its identity, and not about this artifact."""
+    case = "happy-path-intoto-in-dsse-v3"
+    found = trusted_root(case)
+    line = IdentityEntry(id="beacon", subject=BEACON[0], issuer=BEACON[1], root=found)
+    made = attach(raw(case), MODEL, predicate_type=media.COSIGN_SIGN, keyid="")
+    candidate = read_candidate(made.descriptor, made.manifest, made.bundle)
+    assert candidate.signed is not None
+    opening = line.opens(candidate.signed, NOW, timedelta(0))
+    assert opening is not None
+    assert opening.problem is None
+    assert opening.time == datetime(2024, 12, 16, 18, 42, 56, tzinfo=UTC)
+    for other in (replace(line, subject="another"), replace(line, issuer="https://accounts.example.org")):
+        assert other.opens(candidate.signed, NOW, timedelta(0)) is None
 
 
 @pytest.mark.parametrize("case", sorted(path.name for path in SIGSTORE.glob("*_fail")) or ["absent"])

@@ -8,7 +8,7 @@ kept and not judged: nothing here, and nothing above, claims that a signature wa
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from ocimodel import jsonio
@@ -52,7 +52,10 @@ class MessageSignature:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """Exactly one of ``envelope`` and ``message``; exactly one of ``hint`` (a public key) and ``certificates``."""
+    """Exactly one of ``envelope`` and ``message``; exactly one of ``hint`` (a public key) and ``certificates``.
+
+    ``raw`` are the bytes it was decoded from.
+    """
 
     envelope: Envelope | None = None
     message: MessageSignature | None = None
@@ -60,6 +63,7 @@ class Bundle:
     certificates: tuple[bytes, ...] = ()
     log_entries: int = 0
     timestamps: tuple[bytes, ...] = ()
+    raw: bytes = field(default=b"", repr=False, compare=False)
 
     @classmethod
     def from_bytes(cls, raw: bytes) -> Self:
@@ -85,6 +89,7 @@ class Bundle:
             certificates=certificates,
             log_entries=len(logged),
             timestamps=_timestamps(material),
+            raw=raw,
         )
 
 

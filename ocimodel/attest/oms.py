@@ -55,6 +55,7 @@ class OmsSignature:
     seen: Digest | None = None
     certificates: tuple[bytes, ...] = ()
     timestamps: tuple[bytes, ...] = ()
+    bundle: bytes = field(default=b"", repr=False, compare=False)
     format: str = FORMAT
     algorithm: str = ""
     approves: bool = True
@@ -104,6 +105,7 @@ def signature_of(statement: Statement, bundle: Bundle) -> OmsSignature:
         manifest=Digest.parse(named.string(limit=160)) if named else None,
         certificates=bundle.certificates,
         timestamps=bundle.timestamps,
+        bundle=bundle.raw,
     )
 
 

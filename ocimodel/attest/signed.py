@@ -84,6 +84,8 @@ class SignedStatement:
     signature: bytes
     certificates: tuple[bytes, ...] = ()
     timestamps: tuple[bytes, ...] = ()
+    bundle: bytes = field(default=b"", repr=False, compare=False)
+    """The document it was read from, for what else that may prove; empty where it was no Sigstore bundle."""
     format: str = "sigstore"
     algorithm: str = ""
     expires: datetime | None = field(default=None)

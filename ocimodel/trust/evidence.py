@@ -182,10 +182,7 @@ def _from_layer(layer: Descriptor, blob: bytes, subject: Descriptor | None) -> C
         signed = legacy.read_layer(layer, blob)
     except (FormatError, DigestMismatchError) as error:
         return replace(found, problem=error.message, damaged=True)
-    problem = "signed with a certificate, which is not supported without a trusted root"
-    return replace(
-        found, signed=signed, signature_like=signed.approves, problem=problem if signed.certificates else ""
-    )
+    return replace(found, signed=signed, signature_like=signed.approves)
 
 
 def _expected_format(entry: Descriptor) -> str:
@@ -219,14 +216,9 @@ def _from_bundle(found: Candidate, bundle: Bundle) -> Candidate:
             signature=bundle.envelope.signature,
             certificates=bundle.certificates,
             timestamps=bundle.timestamps,
+            bundle=bundle.raw,
         )
-    problem = "signed with a certificate, which is not supported without a trusted root"
-    return replace(
-        found,
-        signed=signed,
-        signature_like=found.signature_like or signed.approves,
-        problem=problem if bundle.certificates else "",
-    )
+    return replace(found, signed=signed, signature_like=found.signature_like or signed.approves)
 
 
 def _may_approve(annotations: Mapping[str, str]) -> bool:
