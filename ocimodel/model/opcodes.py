@@ -127,7 +127,7 @@ class _Stack:
         elif opcode in _TO_MARK or opcode in _CALL_OF_MARK:
             return self._to_mark(opcode)
         elif (count := _CALL.get(opcode)) is not None:
-            if len(kinds) < count or (opcode in b"R\x81" and kinds[-1] not in (_TUPLE, _ANY)):
+            if len(kinds) < count or kinds[-1] == _MARK:
                 return False
             self._cut(count)
             kinds.append(_VALUE)

@@ -160,10 +160,12 @@ def _formats(node: Node | None) -> Formats:
     node.only("allow", "deny")
     allow, deny = node.find("allow"), node.find("deny")
     allowed = frozenset(words(allow, FORMATS)) if allow else None
-    # Whoever wants pickles says so by allowing them; not to deny them is not enough.
-    denied = frozenset(words(deny, FORMATS)) | (frozenset({PICKLE}) - (allowed or frozenset()))
-    if allowed and deny and allowed & frozenset(words(deny, FORMATS)):
+    denied = frozenset(words(deny, FORMATS))
+    if allowed and deny and allowed & denied:
         deny.fail("denies what allow allows")
+    # Whoever wants pickles says so: by allowing them, or by denying nothing at all. To forget them is not enough.
+    if deny is None or denied:
+        denied |= frozenset({PICKLE}) - (allowed or frozenset())
     return Formats(allow=allowed, deny=denied)
 
 
