@@ -51,6 +51,20 @@ class FileReader(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        """Read on from ``offset``, which is counted from the start."""
+        if whence != os.SEEK_SET or not 0 <= offset <= self._file.size:
+            raise io.UnsupportedOperation("only to a place within the file")
+        try:
+            os.lseek(self._descriptor, offset, os.SEEK_SET)
+        except OSError as error:
+            raise _failed(self._file, error) from None
+        self._left = self._file.size - offset
+        return offset
+
     def fileno(self) -> int:
         return self._descriptor
 

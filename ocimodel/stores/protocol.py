@@ -38,12 +38,30 @@ class BlobStream(Protocol):
         ...
 
 
+class Memo(Protocol):
+    """Room for a store's note about an upload of certain bytes to it that is not finished.
+
+    It outlives the process, and only one upload at a time has it. What stands in it may be a secret. Never raises.
+    """
+
+    def read(self) -> bytes:
+        """What an earlier process left; nothing at all where it finished, or where there was none."""
+        ...
+
+    def write(self, note: bytes) -> None: ...
+
+    def clear(self) -> None:
+        """The upload is finished, or given up."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """Bytes to be uploaded. ``open`` may be called again for another try and starts at 0 each time."""
 
     size: int
     open: Callable[[], AbstractContextManager[BinaryIO]]
+    memo: Memo | None = None
 
     @classmethod
     def of(cls, data: bytes) -> Source:

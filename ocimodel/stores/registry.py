@@ -23,7 +23,7 @@ from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.reference import Reference
 from ocimodel.stores.facts import check_tag, digest_of, examine, is_fallback_tag
-from ocimodel.stores.http import downloads, listing, manifests, uploads
+from ocimodel.stores.http import downloads, listing, manifests, sessions, uploads
 from ocimodel.stores.http.answers import Answer
 from ocimodel.stores.http.asking import Asking
 from ocimodel.stores.http.auth import scopes_for
@@ -51,8 +51,9 @@ class RegistryStore:
         self._repository = Repository(transport, *api_name(registry, repository))
         self._referrers = Referrers(self._repository)
         self._lock = threading.Lock()
-        self._opened: dict[Digest, uploads.Session] = {}
+        self._opened: dict[Digest, sessions.Session] = {}
         self._asking = Asking()
+        self._line = uploads.Line()
         self._targets = Targets()
 
     def __repr__(self) -> str:
@@ -129,7 +130,7 @@ class RegistryStore:
         if digest is not None:
             with self._lock:
                 session = self._opened.pop(digest, None)
-        return uploads.put_blob(self._repository, source, digest, progress, session, self._asking)
+        return uploads.put_blob(self._repository, source, digest, progress, session, self._asking, self._line)
 
     def mount_blob(self, descriptor: Descriptor, source: str) -> bool:
         if source == self._repository.path:
@@ -137,7 +138,7 @@ class RegistryStore:
         query = f"?mount={quote(str(descriptor.digest))}&from={quote(source, safe='')}"
         scopes = scopes_for(self._repository.path, write=True, sources=(source,))
         try:
-            session = uploads.start(self._repository, query, scopes)
+            session = sessions.start(self._repository, query, scopes)
             if session is None:
                 return self.has_blob(descriptor)
         except OcimodelError:

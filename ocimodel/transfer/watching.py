@@ -63,16 +63,26 @@ class Watched:
 
 
 class _Reader(io.RawIOBase):
+    """May go back and read bytes again, which count once."""
+
     def __init__(self, watched: Watched) -> None:
         super().__init__()
         self._watched = watched
         self._inner = watched._opener()
         self._file = cast("io.RawIOBase", self._inner.__enter__())
         self._hasher = ChunkHasher(watched.size, watched.tensors, watched.algorithm)
-        self._left = watched.size
+        self._at = 0
+        self._seen = 0
 
     def readable(self) -> bool:
         return True
+
+    def seekable(self) -> bool:
+        return self._file.seekable()
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        self._at = self._file.seek(offset, whence)
+        return self._at
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
         count = self._file.readinto(buffer) or 0
@@ -85,10 +95,13 @@ class _Reader(io.RawIOBase):
         return block
 
     def _saw(self, block: memoryview) -> None:
-        self._hasher.update(block)
-        self._left -= len(block)
-        if len(block) and not self._left:
-            self._watched.finished(self._hasher)
+        fresh = block[max(self._seen - self._at, 0) :] if self._at <= self._seen else block[:0]
+        self._at += len(block)
+        if len(fresh):
+            self._hasher.update(fresh)
+            self._seen += len(fresh)
+            if self._seen == self._watched.size:
+                self._watched.finished(self._hasher)
 
     def close(self) -> None:
         if not self.closed:

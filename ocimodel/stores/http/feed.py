@@ -1,94 +1,148 @@
 """The bytes of an upload on their way from a source to the wire.
 
-Guarantees: every byte is hashed as it leaves; where a digest was promised, the last block leaves only after the
-whole agreed with it; a source that is shorter or longer than it said is a `DigestMismatchError`; what was counted
-for a try that is given up is taken back from ``progress``. Errors of the disk are `StorageError`.
+Guarantees: every byte is hashed as it leaves, in order, however often the sending is taken up again: the hash goes
+back to a state of before, and only what is sent again is read again. Where a digest was promised, the last block
+leaves only after the whole agreed with it; a source that is shorter or longer than it said is a
+`DigestMismatchError`; what was counted for a try that is given up is taken back from ``progress``. Errors of the
+disk are `StorageError`.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from typing import BinaryIO
 
 from ocimodel.errors import DigestMismatchError, StorageError
 from ocimodel.oci.digest import Digest
 from ocimodel.stores.protocol import BLOCK, Progress, Source
 
+_STEP = 16 * 1024 * 1024
+"""So far apart are the states of the hash that are kept: a few hundred bytes each."""
+
 
 class Feed:
-    """Can be begun again and again; one thread at a time."""
+    """Can be begun again, from anywhere that was sent before; one thread at a time. To be closed."""
 
     def __init__(self, source: Source, digest: Digest | None, progress: Progress) -> None:
         self.size = source.size
         self.promised = digest
         self._source = source
         self._progress = progress
-        self._hash = _hasher(digest)
         self._counted = 0
+        self._opened = ExitStack()
+        self._file: BinaryIO | None = None
+        self._at = 0
+        """So many bytes of the source were read, and are in the hash."""
+        self._most = 0
+        self._hash = _hasher(digest)
+        self._states = [(0, self._hash.copy())]
 
     @property
     def digest(self) -> Digest:
         """Of all that was read; meaningful after a complete pass."""
         return self.promised or Digest("sha256", self._hash.hexdigest())
 
-    def sent(self, count: int) -> None:
-        """``count`` bytes have left."""
-        self._counted += count
-        self._progress(count)
+    @property
+    def most(self) -> int:
+        """So many bytes have left at most, whatever was taken back since: nobody can have more of them."""
+        return self._most
 
-    def rewind(self) -> None:
-        """Take back what was counted; the next pass begins at 0."""
-        if self._counted:
-            self._progress(-self._counted)
-        self._counted = 0
-        self._hash = _hasher(self.promised)
+    def rewind(self, offset: int = 0) -> None:
+        """Only ``offset`` bytes count as sent; the next pass begins there."""
+        if offset != self._counted:
+            self._progress(offset - self._counted)
+        self._counted = offset
 
-    def blocks(self) -> Iterator[bytes]:
-        """A pass from the beginning, counted as the blocks are taken."""
-        self.rewind()
-        for block in self._pass(BLOCK):
-            yield block
-            self.sent(len(block))
+    def blocks(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """The bytes ``start`` to ``stop``, counted as they are taken. What lies before them counts as sent."""
+        stop = self.size if stop is None else stop
+        self.rewind(start)
+        with _disk():
+            self._go_to(start)
+            while self._at < stop:
+                block = self._read(min(BLOCK, stop - self._at))
+                self._most = max(self._most, self._at)
+                yield block
+                self._counted += len(block)
+                self._progress(len(block))
 
-    def chunks(self, size: int) -> Iterator[bytes]:
-        """A pass in pieces of exactly ``size`` (the last may be shorter); the caller counts with `sent`."""
-        self.rewind()
-        yield from self._pass(size)
+    def pass_over(self, offset: int) -> None:
+        """Hash what lies before ``offset``, sending nothing: somebody has it from an earlier process."""
+        with _disk():
+            self._go_to(offset)
+        self._most = max(self._most, offset)
 
     def hashed(self) -> Digest:
         """Read all of it, sending nothing."""
-        self.rewind()
-        for _ in self._pass(BLOCK):
-            pass
+        with _disk():
+            self._go_to(self.size)
         return self.digest
 
-    def _pass(self, size: int) -> Iterator[bytes]:
-        done = 0
-        with _disk(), self._source.open() as file:
-            while done < self.size:
-                parts = []
-                wanted = min(size, self.size - done)
-                while wanted and (part := file.read(wanted)):
-                    parts.append(part)
-                    wanted -= len(part)
-                block = parts[0] if len(parts) == 1 else b"".join(parts)
-                if wanted:
-                    raise _changed(self.size, str(done + len(block)))
-                self._hash.update(block)
-                done += len(block)
-                if done == self.size:
-                    if file.read(1):
-                        raise _changed(self.size, "more")
-                    self._check()
-                yield block
+    def promise(self, digest: Digest) -> None:
+        """All was read, and has this digest; from now on it has to."""
+        self.promised = digest
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._opened.close()
+        self._file = None
+
+    def _go_to(self, offset: int) -> None:
+        if offset < self._at or self._file is None:
+            while self._states[-1][0] > offset:
+                self._states.pop()
+            at, state = self._states[-1]
+            self._file = self._seek(at)
+            self._at, self._hash = at, state.copy()
+        while self._at < offset:
+            self._read(min(BLOCK, offset - self._at))
         if not self.size:
             self._check()
+
+    def _seek(self, offset: int) -> BinaryIO:
+        file = self._file
+        if file is None or not file.seekable():
+            self._opened.close()
+            file = self._opened.enter_context(self._source.open())
+        if file.seekable():
+            file.seek(offset)
+            return file
+        while offset:
+            offset -= len(_some(file, min(BLOCK, offset), self.size))
+        return file
+
+    def _read(self, wanted: int) -> bytes:
+        assert self._file is not None
+        parts = []
+        left = wanted
+        while left:
+            part = _some(self._file, left, self.size)
+            parts.append(part)
+            left -= len(part)
+        block = parts[0] if len(parts) == 1 else b"".join(parts)
+        self._hash.update(block)
+        self._at += wanted
+        if self._at == self.size:
+            if self._file.read(1):
+                raise _changed(self.size, "more")
+            self._check()
+        elif self._at >= self._states[-1][0] + _STEP:
+            self._states.append((self._at, self._hash.copy()))
+        return block
 
     def _check(self) -> None:
         if self.promised is not None and self._hash.hexdigest() != self.promised.hex:
             actual = f"{self.promised.algorithm}:{self._hash.hexdigest()}"
             raise DigestMismatchError("what was read for the upload", expected=str(self.promised), actual=actual)
+
+
+def _some(file: BinaryIO, most: int, size: int) -> bytes:
+    part = file.read(most)
+    if not part:
+        raise _changed(size, "fewer")
+    return part
 
 
 def _hasher(digest: Digest | None) -> hashlib._Hash:

@@ -58,6 +58,7 @@ class Request:
     once: not tried again here; the caller does it, with fresh state.
     stay: a redirect to another origin is an answer; it is not followed.
     fresh: the body is large, so a token that is soon to expire will not do.
+    resumes: a token that is refused is replaced, and the 401 is the answer: the caller knows what was sent in vain.
     wait: how long the answer may take after the last byte was sent.
     """
 
@@ -71,6 +72,7 @@ class Request:
     once: bool = False
     stay: bool = False
     fresh: bool = False
+    resumes: bool = False
     wait: float | None = None
 
 
@@ -134,7 +136,7 @@ class Transport:
                 except BaseException:
                     answer.close()
                     raise
-                if authorization is None:
+                if authorization is None or (request.resumes and sent):
                     return answer
                 answer.close()
             elif answer.status in (401, 403) and url != request.url and here != home and not returned:

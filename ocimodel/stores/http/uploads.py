@@ -2,53 +2,49 @@
 
     known digest     POST → one PUT with all bytes
     unknown digest   POST → one PATCH with all bytes → PUT?digest=      (hashed while they are sent)
-    where that was refused or broke: POST → PATCH with Content-Range … → PUT?digest=
+    where that was refused or broke: … → PATCH with Content-Range … → PUT?digest=
+
+Where it breaks, the registry is asked how far it is, and the rest is sent; where it has lost the upload, that
+begins anew. Pieces are sent only where connections were seen to break, or where a whole blob was refused; what is
+known of registries beforehand stands in `quirks`.
 
 Guarantees: see `Feed` for the bytes; after the commit the registry is asked for the blob's size, unless it was a
-small one in one request and the answer names its digest; a failed upload begins anew from a re-opened source.
-Memory: one block, or one chunk where chunks are needed.
+small one in one request and the answer names its digest; as long as bytes arrive it is tried again, otherwise at
+most `Patience.tries` times, and from the beginning no more often than that. Memory: one block.
 """
 
 from __future__ import annotations
 
-import re
-from contextlib import suppress
 from dataclasses import dataclass
-from urllib.parse import urljoin
+from functools import partial
 
-from ocimodel.errors import AuthenticationError, DigestMismatchError, OcimodelError, UnavailableError
+from ocimodel.errors import DigestMismatchError, OcimodelError, UnavailableError
 from ocimodel.oci.digest import Digest
+from ocimodel.stores.http import quirks, sessions
 from ocimodel.stores.http.answers import Answer
 from ocimodel.stores.http.asking import Asking
-from ocimodel.stores.http.auth import Scopes
 from ocimodel.stores.http.feed import Feed
 from ocimodel.stores.http.manifests import promised_digest
-from ocimodel.stores.http.origins import Origin, redacted
 from ocimodel.stores.http.policy import Backoff
 from ocimodel.stores.http.repository import Repository
+from ocimodel.stores.http.sessions import ANY, Session
 from ocimodel.stores.http.transport import EMPTY, Body, Request
-from ocimodel.stores.protocol import Progress, Source
+from ocimodel.stores.protocol import Memo, Progress, Source
 
-CHUNK = 8 * 1024 * 1024
-"""Between what ECR wants at least (5 MiB) and takes at most (10 MiB)."""
-SMALL_CHUNK = 4 * 1024 * 1024
-"""GHCR takes no more."""
 _SMALL = 1024 * 1024
 _LARGE = 16 * 1024 * 1024
+_HEADWAY = 1024 * 1024
+"""So many new bytes have to arrive between two failures for the patience to begin anew."""
 _DONE = frozenset({200, 201, 202, 204})
-# Everything but 401 and 403, which no other way of sending would mend.
-_ANY = frozenset({*range(200, 300), *range(400, 600)}) - {401, 403}
 _REFUSED = frozenset({400, 405, 409, 411, 413, 415, 416, 422, 501})
-_WHOLE_ONLY = re.compile(r"ghcr\.io|gcr\.io|.*\.gcr\.io|.*\.pkg\.dev")
-"""Registries that take a blob of any size in one PUT, but no or only small PATCHes."""
+_TOO_LARGE = frozenset({413, 416})
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
-    """An upload that the registry has opened."""
+@dataclass(slots=True)
+class Line:
+    """How connections to a repository have held. ``broke``: one did, in the middle of a large blob."""
 
-    location: str
-    min_chunk: int = 0
+    broke: bool = False
 
 
 class _Failed(Exception):
@@ -79,11 +75,13 @@ def put_blob(
     progress: Progress,
     session: Session | None = None,
     asking: Asking | None = None,
+    line: Line | None = None,
 ) -> Digest:
     """Store the bytes of ``source``; nothing is sent where the registry has them, as far as it is asked.
 
     Args:
         asking: what earlier questions came to; None: always ask.
+        line: what became of earlier uploads.
         session: an upload that is already open (from a mount that was not possible).
 
     Raises:
@@ -91,126 +89,231 @@ def put_blob(
         StorageError: the source cannot be read.
     """
     feed = Feed(source, digest, progress)
-    if source.size <= _SMALL or (digest is None and _WHOLE_ONLY.fullmatch(repository.host)):
-        feed.promised = digest = feed.hashed()
-    if digest is not None and session is None and (asking is None or asking.pays(source.size)):
-        there = blob_size(repository, digest) in (source.size, -1)
-        if asking is not None:
-            asking.found(there)
-        if there:
-            return digest
-    return _Upload(repository, feed, session).run()
-
-
-def start(repository: Repository, query: str = "", scopes: Scopes | None = None) -> Session | None:
-    """Open an upload; None where the answer is 201: mounted."""
-    url = f"{repository.url('blobs', 'uploads')}/{query}"
-    request = Request(
-        method="POST", url=url, scopes=scopes or repository.writing, body=EMPTY, accept=frozenset({201, 202})
-    )
-    with repository.send(request) as answer:
-        pass
-    if answer.status == 201:
-        return None
-    minimum = answer.header("oci-chunk-min-length")
-    chunk = int(minimum[:12]) if minimum.isascii() and minimum.isdigit() else 0
-    return Session(_location(repository, answer, None), chunk)
-
-
-def cancel(repository: Repository, location: str) -> None:
-    """Best effort: a registry drops abandoned uploads by itself some day."""
-    if not location:
-        return
-    with suppress(OcimodelError):
-        request = Request(
-            method="DELETE", url=location, scopes=repository.writing, accept=_ANY, once=True, body=EMPTY
-        )
-        repository.send(request).close()
+    try:
+        if digest is None and (source.size <= _SMALL or quirks.of(repository.host).whole):
+            digest = feed.hashed()
+            feed.promise(digest)
+        if digest is not None and session is None and (asking is None or asking.pays(source.size)):
+            there = blob_size(repository, digest) in (source.size, -1)
+            if asking is not None:
+                asking.found(there)
+            if there:
+                return digest
+        return _Upload(repository, feed, session, source.memo, line or Line()).run()
+    finally:
+        feed.close()
 
 
 class _Upload:
-    def __init__(self, repository: Repository, feed: Feed, session: Session | None) -> None:
+    def __init__(
+        self, repository: Repository, feed: Feed, session: Session | None, memo: Memo | None, line: Line
+    ) -> None:
         self._repository = repository
         self._feed = feed
         self._session = session
-        self._location = ""
-        self._backoff = Backoff(repository.transport.patience, wall=False)
-        self._whole_only = bool(_WHOLE_ONLY.fullmatch(repository.host))
-        self._chunk = 0
+        self._memo = memo
+        self._line = line
+        self._patience = repository.transport.patience
+        self._quirks = quirks.of(repository.host)
+        self._answered = False
+        self._committing = False
+        self._refused_whole = False
+        self._restarts = 0
+        # Since bytes arrived:
+        self._backoff = Backoff(self._patience, wall=False)
+        self._breaks = 0
+        self._arrived = 0
+        self._piece = 0
+        """The length of pieces; 0: all in one request."""
+        longest = self._quirks.longest
+        if (line.broke and not self._quirks.whole) or (longest is not None and feed.size > longest):
+            self._in_pieces(quirks.PIECE)
 
     def run(self) -> Digest:
+        try:
+            if self._session is None and self._goes_on:
+                self._take_up()
+            digest = self._until_it_is_there()
+        except OcimodelError as error:
+            self._feed.rewind()
+            if self._memo is None or error.exit_code not in (75, 77):
+                if isinstance(error, UnavailableError):
+                    self._drop()
+                else:
+                    sessions.cancel(self._repository, self._session)
+                self._forget()
+            raise
+        self._forget()
+        return digest
+
+    def _until_it_is_there(self) -> Digest:
         while True:
             try:
                 return self._try()
             except _Failed as failure:
-                digest = self._feed.promised
-                self._feed.rewind()
-                if digest is not None and self._is_stored(digest):
-                    self._feed.sent(self._feed.size)
-                    return digest
-                if failure.status:
-                    cancel(self._repository, self._location)
-                if not self._another_way(failure) or not self._backoff.again(failure.retry_after or None):
-                    raise failure.error from None
-            except OcimodelError:
-                cancel(self._repository, self._location)
-                raise
+                self._answered = failure.status > 0
+                if self._committing and self._is_stored():
+                    self._feed.rewind(self._feed.size)
+                    return self._feed.digest
+                self._await(failure)
 
-    def _is_stored(self, digest: Digest) -> bool:
+    @property
+    def _acknowledged(self) -> int:
+        return self._session.acknowledged if self._session else 0
+
+    @property
+    def _goes_on(self) -> bool:
+        """Whether an upload that broke off can be taken up here."""
+        return self._quirks.most > 0 and (self._piece > 0 or not self._quirks.whole)
+
+    def _forget(self) -> None:
+        if self._memo is not None:
+            self._memo.clear()
+
+    def _remember(self) -> None:
+        if self._session is not None:
+            sessions.remember(self._memo, self._repository, self._session, self._feed.size)
+
+    def _take_up(self) -> None:
+        """Go on where a process that was killed was, if the registry still knows of it."""
+        kept = sessions.recall(self._memo, self._repository, self._feed.size)
+        found = sessions.ask(self._repository, kept, self._feed.size) if kept else None
+        if found is not None and found.acknowledged:
+            self._feed.pass_over(found.acknowledged)
+            self._session = found
+            self._in_pieces(quirks.PIECE)
+
+    def _is_stored(self) -> bool:
         """A commit whose answer got lost is a commit."""
         try:
-            return blob_size(self._repository, digest) == self._feed.size
+            return blob_size(self._repository, self._feed.digest) == self._feed.size
         except UnavailableError:
             return False
 
-    def _another_way(self, failure: _Failed) -> bool:
-        """Choose how the next try sends. False: there is none left."""
+    def _await(self, failure: _Failed) -> None:
+        """Wait, and find out how to go on. Raises where there is no way, or no more patience."""
+        self._made_headway()
+        while self._backoff.again(failure.retry_after or None):
+            try:
+                found = self._recover(failure)
+            except UnavailableError:
+                continue  # nobody answers; what was sent may still be there
+            if found and self._restarts < self._patience.tries:
+                return
+            break
+        raise failure.error from None
+
+    def _recover(self, failure: _Failed) -> bool:
+        """Choose how the next try sends, and where it begins. False: there is no way left."""
         refused = failure.status in _REFUSED
-        if failure.status == 401:
-            self._chunk = CHUNK
+        too_large = self._piece > 0 and failure.status in _TOO_LARGE
+        before = self._acknowledged
+        if self._session is not None and self._goes_on and (too_large or not refused):
+            self._session = sessions.ask(self._repository, self._session, self._feed.most)
+        if (refused and not too_large) or not self._acknowledged:
+            # Also where it has nothing: "0-0" is what registries say of one byte as well.
+            self._drop()
+            self._restarts += 1
+            self._arrived = 0
+        self._made_headway()
+        self._feed.rewind(self._acknowledged)
+        if not refused:
+            self._broke(failure)
             return True
-        if refused and self._feed.promised is None:
-            self._feed.promised = self._feed.hashed()  # then it can go in one PUT
-            self._chunk = 0
-        elif refused and self._chunk > SMALL_CHUNK:
-            self._chunk = SMALL_CHUNK
-        elif refused and (self._chunk or self._whole_only):
-            return False
-        elif refused or (self._backoff.failures and not self._chunk and not self._whole_only):
-            self._chunk = CHUNK
-        return True
+        return self._acknowledged > before or self._smaller()
+
+    def _made_headway(self) -> None:
+        if self._acknowledged >= self._arrived + _HEADWAY:
+            self._arrived = self._acknowledged
+            self._backoff = Backoff(self._patience, wall=False)
+            self._breaks = 0
+
+    def _drop(self) -> None:
+        if self._answered:
+            sessions.cancel(self._repository, self._session)
+        self._session = None
+
+    def _broke(self, failure: _Failed) -> None:
+        """A connection did, or the registry's patience: from now on less at once."""
+        self._breaks += 1
+        self._line.broke |= failure.status != 401 and self._feed.most > quirks.PIECE
+        if self._quirks.whole:
+            return
+        if self._piece or self._acknowledged or self._line.broke or self._breaks > 1:
+            wanted = quirks.PIECE if self._breaks == 1 else quirks.SMALLER[0]
+            self._in_pieces(min(wanted, self._piece or wanted))
+
+    def _in_pieces(self, wanted: int) -> None:
+        """From now on in pieces of ``wanted`` bytes, as far as the registry takes any."""
+        self._piece = self._quirks.piece(self._feed.size, wanted)
+
+    def _smaller(self) -> bool:
+        """After a refusal: smaller pieces, or the whole blob where that was not refused. False: neither."""
+        if not self._piece:
+            if self._feed.promised is None:
+                self._feed.promise(self._feed.hashed())  # then it can go in one PUT
+                return True
+            self._refused_whole = True
+        now = self._piece or self._feed.size + 1
+        for size in quirks.SMALLER:
+            self._in_pieces(size)
+            if 0 < self._piece < now:
+                return True
+        self._piece = 0
+        if self._session is not None:
+            self._drop()
+        return not self._refused_whole
 
     def _try(self) -> Digest:
-        session = self._session or start(self._repository)
-        self._session = None
+        self._committing = False
+        session = self._session = self._session or sessions.start(self._repository)
         if session is None:
             raise UnavailableError(f"{self._repository.host} answers 201 to the start of an upload")
-        self._location = session.location
+        if not session.acknowledged:
+            self._remember()
         feed = self._feed
-        if self._chunk:
-            self._send_chunks(max(self._chunk, session.min_chunk))
-            answer = self._commit(EMPTY)
-        elif feed.promised is None:
-            self._advance(self._send("PATCH", self._location, Body(length=feed.size, open=feed.blocks)))
+        if self._piece or session.acknowledged or feed.promised is None:
+            self._send_rest()
+            if feed.promised is None:
+                feed.promise(feed.digest)
             answer = self._commit(EMPTY)
         else:
             answer = self._commit(Body(length=feed.size, open=feed.blocks))
         stored = promised_digest(answer)
         if stored is not None and stored.algorithm == feed.digest.algorithm and stored != feed.digest:
             raise DigestMismatchError("blob as stored", expected=str(feed.digest), actual=str(stored))
-        if stored is None or feed.size > _SMALL or self._chunk:
+        if stored is None or feed.size > _SMALL or self._piece:
             self._confirm(feed.digest)
         return feed.digest
 
+    def _send_rest(self) -> None:
+        """What the registry does not have: in pieces, or in one request."""
+        feed, start = self._feed, self._acknowledged
+        while start < feed.size:
+            session = self._session
+            assert session is not None
+            stop = min(start + max(self._piece, session.least), feed.size) if self._piece else feed.size
+            body = Body(length=stop - start, open=partial(feed.blocks, start, stop))
+            whole = not start and not self._piece
+            answer = self._send("PATCH", session.location, body, "" if whole else f"{start}-{stop - 1}")
+            # ECR's Range is stale from the second piece on, so what was sent counts, not what it says.
+            self._session = sessions.advanced(self._repository, session, answer, stop)
+            self._remember()
+            start = stop
+        # All of it may be there already: then only the digest is missing.
+        feed.pass_over(feed.size)
+
     def _commit(self, body: Body) -> Answer:
         """The closing PUT. The digest is appended as text: a Location's query is the registry's own."""
-        digest = str(self._feed.digest if self._feed.promised is None else self._feed.promised)
-        join = "&" if "?" in self._location else "?"
-        return self._send("PUT", f"{self._location}{join}digest={digest.replace(':', '%3A')}", body)
+        assert self._session is not None
+        self._committing = True
+        location = self._session.location
+        digest = str(self._feed.promised).replace(":", "%3A")
+        return self._send("PUT", f"{location}{'&' if '?' in location else '?'}digest={digest}", body)
 
     def _send(self, method: str, url: str, body: Body, content_range: str = "") -> Answer:
-        # Registries on object stores copy the blob before they answer.
-        patience = self._repository.transport.patience
+        # Some registries look at the token only after the last byte, or while they read.
+        large = body.length > _LARGE
         request = Request(
             method=method,
             url=url,
@@ -220,10 +323,12 @@ class _Upload:
                 **({"Content-Range": content_range} if content_range else {}),
             },
             body=body,
-            accept=_ANY,
+            accept=ANY | {401} if large else ANY,
             once=True,
-            fresh=body.length > _LARGE,
-            wait=min(patience.stall * 15, patience.stall + self._feed.size / 20e6),
+            fresh=large,
+            resumes=large,
+            # Registries on object stores copy the blob before they answer.
+            wait=min(self._patience.stall * 15, self._patience.stall + self._feed.size / 20e6),
         )
         try:
             with self._repository.send(request) as answer:
@@ -232,81 +337,12 @@ class _Upload:
                 raise _Failed(answer.error(), answer.status, answer.header("retry-after"))
         except UnavailableError as error:
             raise _Failed(error) from None
-        except AuthenticationError as error:
-            # Some registries look at the token only after the last byte; in pieces it stays young.
-            if body.length <= _LARGE or self._whole_only:
-                raise
-            raise _Failed(error, 401) from None
-
-    def _send_chunks(self, size: int) -> None:
-        offset = 0
-        for chunk in self._feed.chunks(size):
-            self._send_chunk(chunk, offset)
-            self._feed.sent(len(chunk))
-            offset += len(chunk)
-
-    def _send_chunk(self, chunk: bytes, offset: int) -> None:
-        begin = 0
-        backoff = Backoff(self._repository.transport.patience)
-        while begin < len(chunk):
-            body = Body.of(chunk[begin:])
-            content_range = f"{offset + begin}-{offset + len(chunk) - 1}"
-            try:
-                answer = self._send("PATCH", self._location, body, content_range)
-            except _Failed as failure:
-                if failure.status in _REFUSED - {416}:
-                    raise
-                before, begin = begin, self._received() - offset
-                if not 0 <= begin <= len(chunk) or (failure.status == 416 and begin == before):
-                    raise  # out of step, or too large for it: from the start, or in smaller pieces
-                if not backoff.again(failure.retry_after or None):
-                    raise
-                continue
-            # ECR's Range is stale from the second chunk on, so what was sent counts, not what it says.
-            self._advance(answer)
-            return
-
-    def _received(self) -> int:
-        """How many bytes the registry has. Raises `_Failed` where the upload is lost."""
-        request = Request(
-            method="GET",
-            url=self._location,
-            scopes=self._repository.writing,
-            accept=frozenset({204, 404}),
-        )
-        try:
-            with self._repository.send(request) as answer:
-                if answer.status == 404:
-                    raise _Failed(answer.error())
-        except UnavailableError as error:
-            raise _Failed(error) from None
-        self._advance(answer)
-        match = re.fullmatch(r"(?:bytes=)?0-(\d{1,18})", answer.header("range").strip())
-        # "0-0" is what registries say of no byte, and of one byte.
-        return int(match[1]) + 1 if match and match[1] != "0" else 0
-
-    def _advance(self, answer: Answer) -> None:
-        self._location = _location(self._repository, answer, self._location)
 
     def _confirm(self, digest: Digest) -> None:
         """Ask for the size: a registry was seen to keep only the last chunk, and to say 201."""
-        backoff = Backoff(self._repository.transport.patience)
+        backoff = Backoff(self._patience)
         while (size := blob_size(self._repository, digest)) is None:
             if not backoff.again():
                 raise _Failed(UnavailableError(f"{self._repository.host} took {digest} and does not have it"))
         if size not in (self._feed.size, -1):
             raise DigestMismatchError(f"{digest} as stored", expected=f"{self._feed.size} bytes", actual=str(size))
-
-
-def _location(repository: Repository, answer: Answer, otherwise: str | None) -> str:
-    """Where the upload goes on: relative to the URL that answered, judged as a redirect is."""
-    location = answer.header("location")
-    if not location and otherwise is not None:
-        return otherwise
-    try:
-        target = urljoin(answer.url, location).partition("#")[0] if location else ""
-        origin = Origin.of(target)
-    except ValueError:
-        raise UnavailableError(f"{answer.method} {redacted(answer.url)}: no usable Location") from None
-    repository.transport.rules.check(answer.origin, origin, "sends the upload to")
-    return target
