@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from ocimodel import __version__
-from ocimodel.cli import attest, cache, copy, demo, diff, inspection, key, login, policy, pull, push, sign, verify
+from ocimodel.cli import attest, bom, cache, copy, demo, diff, inspection, key, login, policy, pull, push, sign, verify
 from ocimodel.cli.console import Console
 from ocimodel.cli.run import Run, Settings
 from ocimodel.errors import UsageError
@@ -61,6 +61,7 @@ app.add_typer(copy.app)
 app.add_typer(attest.app, name="attest")
 app.add_typer(inspection.app)
 app.add_typer(diff.app)
+app.add_typer(bom.app)
 app.add_typer(key.app, name="key")
 app.add_typer(policy.app, name="policy")
 app.add_typer(cache.app, name="cache")
