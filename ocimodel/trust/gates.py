@@ -100,7 +100,7 @@ def _problem(gate: Gate, item: Judged, terms: Terms) -> str:
         time = item.time or _time_in(statement, gate.time or TIMES.get(statement.predicate_type, ()))
         if time is None:
             return "does not say when it was made"
-        if time > terms.now + terms.leeway:
+        if time - terms.now > terms.leeway:
             return f"says that it was made at {format_time(time)}, which is still to come"
         if terms.now - time > gate.max_age + terms.leeway:
             return f"was made at {format_time(time)}, which is too long ago"

@@ -208,13 +208,13 @@ def _problems(
     found = []
     if all(signer.problem for signer in signers):
         found += [signer.problem for signer in signers if signer.problem]
-    if expires is not None and terms.now - terms.leeway >= expires:
+    if expires is not None and terms.now - expires >= terms.leeway:
         detail = f"the signature by {who} expired at {claiming.format_time(expires)}"
         found.append(Finding(exit_code=15, reason="expired", detail=detail))
     elif (terms.needs_expiry or terms.longest is not None) and expires is None:
         detail = f"the signature by {who} has no end (sign it with --expires), and one is asked for"
         found.append(Finding(exit_code=15, reason="no-expiry", detail=detail))
-    elif expires is not None and terms.longest is not None and expires > terms.now + terms.leeway + terms.longest:
+    elif expires is not None and terms.longest is not None and expires - terms.now > terms.leeway + terms.longest:
         detail = f"the signature by {who} ends at {claiming.format_time(expires)}, later than is taken"
         found.append(Finding(exit_code=15, reason="expiry-too-far", detail=detail))
     mismatch = terms.deployment.mismatch(claims)

@@ -204,11 +204,11 @@ class TrustPolicy:
         revoked = self.revoked.get(str(evidence.subject.digest))
         if revoked is not None:
             yield Finding(exit_code=16, reason="revoked-digest", detail=revoked.describe(evidence.subject.digest))
-        if self.expires is not None and now - leeway >= self.expires:
+        if self.expires is not None and now - self.expires >= leeway:
             detail = f"the policy was good until {format_time(self.expires)}"
             yield Finding(exit_code=21, reason="stale-policy", detail=detail)
         oldest = rules.max_age if rules else None
-        if oldest is not None and (self.issued is None or now - leeway - self.issued > oldest):
+        if oldest is not None and (self.issued is None or now - self.issued > oldest + leeway):
             when = format_time(self.issued) if self.issued else "at a time that it does not say"
             yield Finding(exit_code=21, reason="stale-policy", detail=f"the policy was issued {when}: too long ago")
 

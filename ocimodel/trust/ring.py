@@ -82,10 +82,10 @@ class Standing:
             detail = f"the key of {who} was retired{when}, and {known}" + self._because()
             return Finding(exit_code=15, reason="retired-key", detail=detail)
         moment = time or now
-        if self.valid_from is not None and moment + leeway < self.valid_from:
+        if self.valid_from is not None and self.valid_from - moment > leeway:
             detail = f"the key of {who} is valid only from {format_time(self.valid_from)} on"
             return Finding(exit_code=15, reason="key-not-yet-valid", detail=detail)
-        if self.valid_until is not None and moment - leeway >= self.valid_until:
+        if self.valid_until is not None and moment - self.valid_until >= leeway:
             detail = f"the key of {who} was valid until {format_time(self.valid_until)}" + self._because()
             return Finding(exit_code=15, reason="key-expired", detail=detail)
         return None
