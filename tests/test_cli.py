@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ocimodel import __version__
-from ocimodel.cli.app import arrange
+from ocimodel.cli.app import COMMANDS, GROUPS, arrange, commands
 from ocimodel.cli.console import Console
 from ocimodel.cli.failures import Stop, describe
 from ocimodel.cli.text import printable, size, table
@@ -385,3 +385,14 @@ def test_a_log_that_cannot_be_written_changes_no_result(world: World, monkeypatc
     monkeypatch.setenv("HOME", "/")
     assert "no home directory" in run("verify", world.ref, "--key", world.pub).err
     assert os.environ["HOME"] == "/"
+
+
+def test_the_table_has_every_command_and_its_module() -> None:
+    import typer
+
+    for module in set(COMMANDS.values()):
+        alone = set(getattr(typer.main.get_command(commands(module)), "commands", {}))
+        assert alone == {word for word, place in COMMANDS.items() if place == module}
+    everything = getattr(typer.main.get_command(commands()), "commands", {})
+    assert list(everything) == list(COMMANDS)
+    assert {word for word, item in everything.items() if hasattr(item, "commands")} == GROUPS

@@ -1,17 +1,20 @@
 """All commands, and how one command line is run.
 
+Only the module of the command that was named is imported: a verification should not wait for the others.
+
 Guarantees of `run`: it returns an exit code and raises nothing but what a signal raises; with ``--json`` stdout
 gets one document also where the command line could not be understood.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import import_module
 from typing import Annotated, Any
 
 import typer
 
 from ocimodel import __version__
-from ocimodel.cli import attest, bom, cache, copy, demo, diff, inspection, key, login, policy, pull, push, sign, verify
 from ocimodel.cli.console import Console
 from ocimodel.cli.run import Run, Settings
 from ocimodel.errors import UsageError
@@ -38,15 +41,31 @@ Version = Annotated[
     bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version.")
 ]
 
-app = typer.Typer(
-    name=PROGRAM,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["--help", "-h"]},
-)
+COMMANDS: Mapping[str, str] = {
+    "push": "push",
+    "pull": "pull",
+    "sign": "sign",
+    "verify": "verify",
+    "copy": "copy",
+    "attest": "attest",
+    "inspect": "inspection",
+    "tree": "inspection",
+    "list": "inspection",
+    "diff": "diff",
+    "bom": "bom",
+    "key": "key",
+    "policy": "policy",
+    "cache": "cache",
+    "login": "login",
+    "logout": "login",
+    "demo": "demo",
+}
+"""The commands in the order of the help, and the module of each below this package."""
+
+GROUPS = frozenset({"attest", "key", "policy", "cache"})
+"""Commands that are followed by another one."""
 
 
-@app.callback()
 def program(version: Version = False) -> None:
     """Pack, sign, push, pull and verify machine-learning models as OCI artifacts.
 
@@ -55,25 +74,36 @@ def program(version: Version = False) -> None:
     """
 
 
-for _commands in (push, pull, sign, verify):
-    app.add_typer(_commands.app)
-app.add_typer(copy.app)
-app.add_typer(attest.app, name="attest")
-app.add_typer(inspection.app)
-app.add_typer(diff.app)
-app.add_typer(bom.app)
-app.add_typer(key.app, name="key")
-app.add_typer(policy.app, name="policy")
-app.add_typer(cache.app, name="cache")
-app.add_typer(login.app)
-app.add_typer(demo.app)
+@cache
+def commands(only: str = "") -> typer.Typer:
+    """The application with all commands, or with those of the module ``only``."""
+    app = typer.Typer(
+        name=PROGRAM,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
+    )
+    app.callback()(program)
+    for module in dict.fromkeys(COMMANDS.values()):
+        if only in ("", module):
+            name = next(word for word, place in COMMANDS.items() if place == module)
+            group = import_module(f"ocimodel.cli.{module}").app
+            app.add_typer(group, name=name) if name in GROUPS else app.add_typer(group)
+    return app
+
+
+def __getattr__(name: str) -> typer.Typer:
+    """``app``: the application with all commands."""
+    if name == "app":
+        return commands()
+    raise AttributeError(name)
 
 
 def run(argv: Sequence[str], console: Console | None = None) -> int:
     """Run one command line. Returns the exit code."""
     console = console or Console()
     arguments = arrange(argv)
-    command = typer.main.get_command(app)
+    command = typer.main.get_command(commands(COMMANDS.get(arguments[0], "")))
     try:
         result = command.main(args=arguments, prog_name=PROGRAM, standalone_mode=False, obj=console)
     except _CLICK_ERROR as error:
@@ -92,7 +122,7 @@ def arrange(argv: Sequence[str]) -> list[str]:
         takes = 2 if _SHARED[name] and "=" not in rest[0] else 1
         shared += rest[:takes]
         rest = rest[takes:]
-    if not rest or rest in (["key"], ["attest"], ["cache"], ["policy"]):
+    if not rest or (len(rest) == 1 and rest[0] in GROUPS):
         return [*rest, "--help"]
     end = rest.index("--") if "--" in rest else len(rest)
     return rest[:end] + shared + rest[end:]
