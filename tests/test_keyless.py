@@ -34,6 +34,7 @@ from ocimodel.verbs.attaching import store_attachment
 from ocimodel.verbs.push import push
 from tests.attacks.scene import write_model
 from tests.commands import run
+from tests.documents import problems
 from tests.fulcio import ALICE, BEGIN, END, ISSUER, SIGNED, Sigstore, b64, log_id, new_key
 from tests.signers import ALICE as KEY
 from tests.signers import OTHER, attachment
@@ -52,16 +53,17 @@ APPROVAL = signature_statement(MODEL.digest)
 
 def policy(root: bytes | None = None, threshold: int = 1, **identities: dict[str, Any]) -> TrustPolicy:
     """A policy file with these identities, whose trusted root is ours."""
-    lines = {
-        name: {"issuer": ISSUER, "trustedRootFile": "root.json", **line}
-        for name, line in (identities or {"alice": {"subject": ALICE}}).items()
-    }
-    document = {
+    found = document(threshold, **identities or {"alice": {"subject": ALICE}})
+    return parse(json.dumps(found).encode(), lambda _name: root or OURS.trusted_root())
+
+
+def document(threshold: int, **identities: dict[str, Any]) -> dict[str, Any]:
+    lines = {name: {"issuer": ISSUER, "trustedRootFile": "root.json", **line} for name, line in identities.items()}
+    return {
         "version": 1,
         "identities": lines,
         "scopes": [{"match": "**", "signatures": {"threshold": threshold, "from": sorted(lines)}}],
     }
-    return parse(json.dumps(document).encode(), lambda _name: root or OURS.trusted_root())
 
 
 def candidate(bundle: bytes, predicate_type: str = media.COSIGN_SIGN) -> Candidate:
@@ -364,6 +366,13 @@ def test_a_root_that_only_the_package_finds_fault_with() -> None:
 def test_a_line_that_is_none(line: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigurationError, match=message):
         policy(alice=line)
+    beyond = message in ("three stars", "one line")
+    assert bool(problems(document(1, alice=line), "policy")) != beyond
+
+
+def test_the_schema_takes_what_is_one() -> None:
+    for line in ({"subject": ALICE}, {"subjectGlob": "a*", "roles": ["builder"], "status": "active"}):
+        assert problems(document(1, alice=line), "policy") == []
 
 
 # --- as a user does it -----------------------------------------------------------------------
