@@ -63,7 +63,7 @@ def test_a_good_one(registry: RealRegistry, model: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("identity", [{"subject": "bob@example.org"}, {"issuer": "https://x.example.org"}], ids=str)
 def test_another_identity(
-    distribution: RealRegistry, model: Path, tmp_path: Path, identity: dict[str, str]
+    distribution: RealRegistry, model: Path, tmp_path: Path, identity: dict[str, Any]
 ) -> None:
     reference = pushed(model, distribution.fresh())
     attached(reference, tmp_path, **identity)
