@@ -12,8 +12,9 @@ blobs leave it, and are checked on the way, is in `transfer.taking`.
 
 How a blob gets in:
 
-* ``auto``: as a reflink, which costs nothing; where the file system has none, nothing is kept but what the
-  directory of the pull does not have (archives, documents); that directory is remembered (`transfer.earlier`);
+* ``auto``: as a reflink, which takes no room; where the file system has none, nothing is kept but what the
+  directory of the pull does not have (archives, documents), and what another container waits for; the directory
+  is remembered (`transfer.earlier`);
 * ``copy``: as a reflink, else as a copy;
 * ``link``: as a hard link of mode 0444: whoever writes the one writes the other.
 """
@@ -161,9 +162,9 @@ class Cache:
     # In
 
     def put(self, job: Job, part: Path, progress: Progress) -> None:
-        """Enter the checked file ``part``, if the mode is to keep it. Never raises about the cache."""
+        """Enter the checked file ``part``, if the mode is to keep it, or others ask. Never raises."""
         wanted = job.descriptor
-        if not self.keeps(job) or self.has(wanted):
+        if self._given_up or self.has(wanted) or not (self.keeps(job) or self.flights.asked(wanted.digest)):
             return
         try:
             self._prepare()

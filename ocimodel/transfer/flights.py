@@ -39,8 +39,10 @@ _SET = getattr(fcntl, "F_OFD_SETLK", None)
 """Linux has it; elsewhere nothing is shared."""
 _FLOCK = "@hhqqi0q"
 """``struct flock``: type, whence, start, length, pid."""
+_ASKED = 1 << 59
+"""Where the bytes begin by which blobs are asked for; those of the blobs themselves begin at 0."""
 _OWN = 1 << 60
-"""Where the bytes begin that stand for pulls; those of blobs lie before."""
+"""Where the bytes begin that stand for pulls."""
 _PRESENCE = 1 << 61
 """The byte that everybody shares who has the file open."""
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -155,6 +157,18 @@ class Flights:
     def release(self, digest: Digest) -> None:
         """The blob can be had elsewhere now, or is not coming."""
         self._lock(_byte(digest), fcntl.F_UNLCK)
+        self._lock(_ASKED + _byte(digest), fcntl.F_UNLCK)
+
+    def ask(self, digest: Digest) -> None:
+        """Ask whoever fetches a blob to leave it in the cache: what else it does with it is out of our reach."""
+        self._lock(_ASKED + _byte(digest), fcntl.F_RDLCK)
+
+    def asked(self, digest: Digest) -> bool:
+        """Whether another pull asks for a blob in the cache."""
+        if self._lock(_ASKED + _byte(digest)):
+            self._lock(_ASKED + _byte(digest), fcntl.F_UNLCK)
+            return False
+        return True
 
     def announce(self, folder: Path, landings: Mapping[Digest, Landing]) -> None:
         """Tell the others what this pull has locked, and where it will be found. Best effort."""

@@ -1,10 +1,10 @@
 """One download however many ask: blobs are taken from the cache, from another pull of this machine, or fetched.
 
 Guarantees: of all pulls that share a cache directory, one fetches a blob, and the others wait for it and then take
-its bytes from the cache or from where the first one put its file, checked like any others. Nobody waits while
-others may wait for it. A pull that is killed, fails or moves no byte for `STALLED` seconds is waited for no longer;
-one whose files this process will not be able to see (another container) is not waited for at all. A blob that
-stands several times in a model is fetched once.
+its bytes from the cache or from where the first one put its file, checked like any others. One whose files this
+process will not be able to see (another container) is asked to leave them in the cache. Nobody waits while others
+may wait for it. A pull that is killed, fails or moves no byte for `STALLED` seconds is waited for no longer. A blob
+that stands several times in a model is fetched once.
 """
 
 from __future__ import annotations
@@ -179,9 +179,11 @@ class Sharing:
                     beat = flight.beat() if flight else 0
                     known, since = beats.get(digest, (beat, began))
                     beats[digest] = (beat, since if beat == known else now)
-                    if now - beats[digest][1] > self._stalled or (flight and not _worth_waiting(flight, digest)):
+                    if now - beats[digest][1] > self._stalled:
                         self._alone.add(digest)
                         return
+                    if flight and not _within_reach(flight, digest):
+                        self._flights.ask(digest)
                 if not showing:
                     showing = True
                     self._show(jobs, flights, meter)
@@ -209,8 +211,8 @@ class Sharing:
         meter.begin(f"waiting for {who}", sum(job.descriptor.size for job in jobs))
 
 
-def _worth_waiting(flight: Flight, digest: Digest) -> bool:
-    """Whether its bytes will be within reach."""
+def _within_reach(flight: Flight, digest: Digest) -> bool:
+    """Whether its bytes will be where this process sees them."""
     landing = flight.landings[digest]
     return landing.kept or (bool(landing.places) and flight.visible())
 
