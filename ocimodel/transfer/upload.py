@@ -11,14 +11,15 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ocimodel.errors import DigestMismatchError
 from ocimodel.oci.digest import Digest
-from ocimodel.stores.protocol import BLOCK, Progress, Source, Store
+from ocimodel.stores.protocol import BLOCK, Memo, Progress, Source, Store
 from ocimodel.transfer.digests import DigestCache, Identity
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.parallel import run_all
+from ocimodel.transfer.pushing import Pushing
 
 WORKERS = 3
 SMALL = 1024 * 1024
@@ -49,15 +50,22 @@ def upload_all(
     *,
     cache: DigestCache,
     likely: Collection[int] = (),
+    pushing: Pushing | None = None,
     workers: int = WORKERS,
 ) -> list[Sent]:
     """Upload what the store does not have. The results are in the order of ``uploads``.
 
     Args:
+        pushing: where notes about unfinished uploads are kept.
         likely: sizes of blobs that the store has; a file of such a size is hashed before it is sent.
     """
+    pushing = pushing or Pushing(None, "")
 
     def upload(item: Upload, progress: Progress) -> Sent:
+        with pushing.noting(item.identity, item.source.size) as memo:
+            return noted(item if memo is None else _with(item, memo), progress)
+
+    def noted(item: Upload, progress: Progress) -> Sent:
         digest = cache.get(item.identity) if item.identity else None
         if digest is None and (item.source.size <= SMALL or item.source.size in likely):
             digest = _hash(item, cache)
@@ -79,6 +87,10 @@ def upload_all(
         return run_all(upload, uploads, size=lambda item: item.source.size, workers=workers, progress=meter.advance)
     finally:
         meter.end()
+
+
+def _with(item: Upload, memo: Memo) -> Upload:
+    return replace(item, source=replace(item.source, memo=memo))
 
 
 def _send(store: Store, item: Upload, digest: Digest, progress: Progress) -> Sent:

@@ -7,14 +7,13 @@ Pushing the same directory again sends no blob, adds no signature, and gives the
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from ocimodel.errors import NotFoundError, OcimodelError, StorageError, UsageError
+from ocimodel.errors import NotFoundError, OcimodelError, UsageError
 from ocimodel.keys.signer import Signer
 from ocimodel.model.packing import prepare
 from ocimodel.model.provenance import provenance_bytes
@@ -28,7 +27,7 @@ from ocimodel.stores.protocol import Source, Store
 from ocimodel.transfer.digests import DigestCache
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.places import usable_cache_dir
-from ocimodel.transfer.staging import write_atomically
+from ocimodel.transfer.pushing import Pushing
 from ocimodel.transfer.upload import SMALL, Upload, upload_all
 from ocimodel.verbs.indexing import Indexer, attach_index
 from ocimodel.verbs.sign import Signed, checked_annotations, sign_subject
@@ -101,13 +100,11 @@ def push(
             for layer, source in zip(packing.plan.layers, indexer.sources, strict=True)
         ]
         wanted = {item.source.size for item in uploads if item.source.size > SMALL}
-        mark = _mark(place if cache.usable else None, reference)
-        likely = wanted if mark and mark.exists() else _sizes_there(store, tags[0], wanted)
+        pushing = Pushing(place if cache.usable else None, reference.name)
+        likely = wanted if pushing.interrupted else _sizes_there(store, tags[0], wanted)
         try:
-            with suppress(StorageError):
-                if mark:
-                    write_atomically(mark, b"")
-            sent = upload_all(store, uploads, meter or Meter(), cache=cache, likely=likely)
+            pushing.begin()
+            sent = upload_all(store, uploads, meter or Meter(), cache=cache, likely=likely, pushing=pushing)
         finally:
             cache.close()
         digests = [item.digest for item in sent]
@@ -127,8 +124,7 @@ def push(
             )
         for tag in dict.fromkeys(reversed(tags)):
             store.put_manifest(packed.manifest, media.OCI_MANIFEST, tag=tag)
-    if mark:
-        mark.unlink(missing_ok=True)
+    pushing.done()
     return Pushed(
         reference=reference.tagged(tags[0]).at(subject.digest),
         digest=subject.digest,
@@ -137,13 +133,6 @@ def push(
         sent_bytes=sum(item.size for item in sent if item.sent),
         signature=signature,
     )
-
-
-def _mark(place: Path | None, reference: Reference) -> Path | None:
-    """A file that is there while a push runs. One that a killed push left says: much may have arrived already."""
-    if place is None:
-        return None
-    return place / "pushing" / hashlib.sha256(reference.name.encode()).hexdigest()[:32]
 
 
 def _naming(index: bytes | None) -> dict[str, str]:
