@@ -427,6 +427,51 @@ def verify_reference(bench: Bench) -> Row:
     return row
 
 
+def verify_policy(bench: Bench) -> Row:
+    """Three signatures and five attestations, all asked for by one policy; the peer is asked for one of each."""
+    cosign = _peer("cosign")
+    work = "verify REF under a policy that asks for 3 signatures and 5 attestations"
+    row = Row("verify-policy", work, "cosign verify, then verify-attestation", "times their time", 3.0, "less")
+    bench.forget()
+    directory = model(bench.fresh("model"), 4 * MIB)
+    reference = bench.reference("ours")
+    keys = [bench.fresh(f"signer{number}.key").with_suffix("") for number in range(3)]
+    for key in keys:
+        bench.call([*OCIMODEL, "key", "generate", "--no-password", key])
+    bench.call(_push(bench, directory, "ours"))
+    for key in keys:
+        bench.call([*OCIMODEL, "sign", reference, "--key", f"{key}.key"])
+    kinds = [f"https://example.com/checked/{number}" for number in range(5)]
+    predicate, policy = bench.fresh("predicate.json"), bench.fresh("policy.json")
+    predicate.write_text('{"passed": true}')
+    for kind in kinds:
+        attest: list[str | Path] = [
+            "attest",
+            reference,
+            "--type",
+            kind,
+            "--predicate",
+            predicate,
+            "--key",
+            f"{keys[0]}.key",
+        ]
+        bench.call([*OCIMODEL, *attest])
+    trusted = [word for key in keys for word in ("--key", f"{key}.pub")]
+    wanted = [word for kind in kinds for word in ("--require-attestation", kind)]
+    init = [*OCIMODEL, "policy", "init", *trusted, *wanted, "--threshold", "3", "--scope", "**"]
+    policy.write_text(bench.call(init).output)
+    offline = f"--key {keys[0]}.pub --insecure-ignore-tlog=true --allow-http-registry {reference}"
+    script = f"{cosign} verify {offline} && {cosign} verify-attestation --type {kinds[0]} {offline}"
+    ours: list[str | Path] = [*OCIMODEL, "verify", "--quiet", "--policy", policy, reference]
+    theirs: list[str | Path] = ["sh", "-c", script]
+    bench.call(ours)
+    bench.call(theirs)
+    row.ours, row.theirs = bench.against(Side(ours), Side(theirs), bench.setting.overhead_times)
+    row.value = 1 / _ratio(row.ours, row.theirs)
+    bench.without(policy, predicate, *(path.with_suffix(end) for path in keys for end in (".key", ".pub")))
+    return row
+
+
 def verification_adds(bench: Bench) -> Row:
     size = min(16 * MIB, bench.setting.unit)
     row = Row(
@@ -506,6 +551,7 @@ ROWS: Mapping[str, Callable[[Bench], Row]] = {
     "push-many": push_many,
     "pull-many": pull_many,
     "verify-reference": verify_reference,
+    "verify-policy": verify_policy,
     "verification-adds": verification_adds,
     "linearity": linearity,
 }
