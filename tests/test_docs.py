@@ -132,6 +132,8 @@ def test_transcripts_are_what_is_printed(page: Path, tmp_path: Path) -> None:
     (programs / "ocimodel").chmod(0o755)
     (programs / "python3").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
     (programs / "python3").chmod(0o755)
+    (programs / "model_signing").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m model_signing "$@"\n')
+    (programs / "model_signing").chmod(0o755)
     environment = {
         **os.environ,
         "PATH": os.pathsep.join([str(programs), str(PEERS / "bin"), os.environ.get("PATH", os.defpath)]),
