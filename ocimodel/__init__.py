@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ocimodel.verbs.push import push
     from ocimodel.verbs.sign import sign
     from ocimodel.verbs.verify import verify_artifact as verify
-    from ocimodel.verbs.verify import verify_directory
+    from ocimodel.verbs.verify_directory import verify_directory
 
 __version__ = "0.1.0"
 
@@ -58,7 +58,7 @@ _PLACES = {
     "push": ("verbs.push", "push"),
     "sign": ("verbs.sign", "sign"),
     "verify": ("verbs.verify", "verify_artifact"),
-    "verify_directory": ("verbs.verify", "verify_directory"),
+    "verify_directory": ("verbs.verify_directory", "verify_directory"),
 }
 
 

@@ -32,7 +32,8 @@ from ocimodel.verbs.open import open_model
 from ocimodel.verbs.pull import pull
 from ocimodel.verbs.push import push
 from ocimodel.verbs.sign import sign
-from ocimodel.verbs.verify import verify_artifact, verify_directory
+from ocimodel.verbs.verify import verify_artifact
+from ocimodel.verbs.verify_directory import verify_directory
 from tests.attacks.scene import write_model
 from tests.signers import ALICE, BOB, CAROL, MALLORY
 from tests.test_sign import ACCESS, MONTH, NOW

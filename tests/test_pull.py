@@ -21,7 +21,7 @@ from ocimodel.transfer.places import state_dir
 from ocimodel.trust.policy import TrustPolicy
 from ocimodel.verbs.pull import Pulled, pull
 from ocimodel.verbs.push import push
-from ocimodel.verbs.verify import verify_directory
+from ocimodel.verbs.verify_directory import verify_directory
 from tests.attacks.scene import files_of, write_model
 from tests.hostile import HostileRegistry
 from tests.models import make_model, weights

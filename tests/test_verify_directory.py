@@ -17,7 +17,7 @@ from ocimodel.trust.policy import TrustPolicy
 from ocimodel.verbs.judging import Verification
 from ocimodel.verbs.pull import pull
 from ocimodel.verbs.push import push
-from ocimodel.verbs.verify import verify_directory
+from ocimodel.verbs.verify_directory import verify_directory
 from tests.attacks.scene import files_of
 from tests.models import make_model
 from tests.signers import ALICE, BOB

@@ -61,9 +61,14 @@ def verify(
         )
     run.context = pairs(context or (), "--context")
     judged_as = material.judged_as(name)
-    from ocimodel.verbs.verify import verify_artifact, verify_directory
+    from ocimodel.verbs.judging import judged_name, path_name
+
+    asked = judged_name(reference, judged_as) if reference else judged_as or path_name(Path(subject))
+    material.under(run, trust, asked)
 
     if directory is not None:
+        from ocimodel.verbs.verify_directory import verify_directory
+
         found = verify_directory(
             directory,
             policy=trust,
@@ -77,6 +82,8 @@ def verify(
         )
     else:
         assert reference is not None
+        from ocimodel.verbs.verify import verify_artifact
+
         found = verify_artifact(
             reference,
             policy=trust,

@@ -27,11 +27,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-
-from filelock import BaseFileLock, FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from ocimodel.errors import StorageError, UsageError
 from ocimodel.oci.digest import Digest
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 STAGING_PREFIX = ".ocimodel-tmp-"
 _MOUNT_OWN = "lost+found"
@@ -89,6 +91,8 @@ def staging(destination: Path, digest: Digest, *, timeout: float = 3600) -> Iter
             # filelock would wait for a file that can never be made.
             os.close(os.open(name, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600))
             # It looks again when the file that it locked was unlinked meanwhile, so unlinking below is safe.
+            from filelock import FileLock, Timeout  # slow to import, and who only reads needs no lock
+
             lock = FileLock(name, mode=0o600, timeout=timeout)
             try:
                 lock.acquire()
