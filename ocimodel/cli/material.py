@@ -100,6 +100,14 @@ def _taken(run: Run, policy: TrustPolicy, *, enforce: bool) -> TrustPolicy:
     return policy.enforced() if enforce else policy
 
 
+def under(run: Run, policy: TrustPolicy | None, name: str) -> None:
+    """Note the rules that hold for ``name``, so that the audit event has them however the command ends."""
+    rules = policy.rules_for(name) if policy is not None else None
+    if rules is not None:
+        run.mode = rules.mode
+        run.environment = rules.environment or None
+
+
 def judged_as(name: str | None) -> str | None:
     """The name behind ``--as``, without tag and digest."""
     if name is None:

@@ -274,7 +274,7 @@ def _summary(policy: "TrustPolicy") -> dict[str, Any]:
             }
             for rules in policy.scopes
         ],
-        "signers": [
+        "ring": [
             {
                 "name": entry.id,
                 "roles": sorted(entry.roles),

@@ -71,7 +71,11 @@ def pull(
         if not directory.is_dir():
             raise UsageError(f"--base {directory} is not a directory", hint="Name one that was pulled earlier.")
     run.context = pairs(context or (), "--context")
+    from ocimodel.verbs.judging import judged_name
     from ocimodel.verbs.pull import pull
+
+    judged_as = material.judged_as(name)
+    material.under(run, trust, judged_name(reference, judged_as))
 
     pulled = pull(
         reference,
@@ -88,7 +92,7 @@ def pull(
         receipt=receipt,
         provenance_out=provenance_out,
         oms_out=oms_out,
-        name=material.judged_as(name),
+        name=judged_as,
         context=run.context,
         max_rate=rate(max_rate) if max_rate is not None else None,
         now=run.now,

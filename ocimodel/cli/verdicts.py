@@ -22,9 +22,9 @@ def signers(verdict: Verdict) -> list[dict[str, Any]]:
 
 
 def answered(verdict: Verdict) -> dict[str, Any]:
-    """What an answer says of a verdict that let something pass."""
+    """What an answer says of a verdict: by itself it is no failure."""
     return {
-        "outcome": "warn" if verdict.outcome == "warn" else "pass",
+        "outcome": "pass" if verdict.outcome == "pass" else "warn",
         "would_exit": verdict.would_exit,
         "klass": verdict.klass,
         "reasons": verdict.reasons,

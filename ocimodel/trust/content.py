@@ -29,6 +29,11 @@ class Content:
     facts: Mapping[str, str] | None = None
     problems: tuple[Finding, ...] = ()
 
+    @property
+    def unread(self) -> bool:
+        """There is a provenance, and nobody has read it."""
+        return self.provenance is not None and self.facts is None
+
     @classmethod
     def of(cls, evidence: Evidence) -> Self:
         """What ``evidence`` holds of it."""

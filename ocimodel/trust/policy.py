@@ -159,9 +159,13 @@ class TrustPolicy:
             findings.append(Finding(exit_code=12, reason=NO_SCOPE, detail=detail))
             return Assessment(rules=None, content=content, findings=tuple(findings))
         terms = self._terms(evidence, rules, now, _deployment(rules, content, context))
-        judged = tuple(judge(item, terms) for item in evidence.candidates)
+        judged, lacking = self._signatures(evidence, rules, terms)
+        if lacking and content.unread:
+            # Nobody reads the provenance of what is not signed well enough; what it lacks then is signatures alone.
+            rest = replace(terms, deployment=replace(terms.deployment, required={}))
+            others, without = self._signatures(evidence, rules, rest)
+            judged, lacking = (others, without) if without else (judged, lacking)
         gated = tuple(judge_gate(gate, evidence, terms) for gate in rules.gates)
-        lacking = tuple(signature_findings(evidence, rules.demand, judged, self.keyids))
         newest = _sequence(judged, gated)
         findings += lacking
         findings += content.problems if rules.needs_manifest or terms.deployment.hangs_on_provenance else ()
@@ -188,15 +192,21 @@ class TrustPolicy:
         """
         rules = self.rules_for(evidence.name)
         content = Content.of(evidence)
-        if rules is None or evidence.provenance is not None or content.provenance is None:
+        if rules is None or not content.unread:
             return None
         deployment = _deployment(rules, content, context)
         if not deployment.hangs_on_provenance:
             return None
         terms = self._terms(evidence, rules, now, replace(deployment, required={}))
-        judged = tuple(judge(item, terms) for item in evidence.candidates)
-        lacking = any(True for _ in signature_findings(evidence, rules.demand, judged, self.keyids))
+        _, lacking = self._signatures(evidence, rules, terms)
         return None if lacking else content.provenance
+
+    def _signatures(
+        self, evidence: Evidence, rules: Rules, terms: Terms
+    ) -> tuple[tuple[Judged, ...], tuple[Finding, ...]]:
+        """Each candidate, and what they lack together."""
+        judged = tuple(judge(item, terms) for item in evidence.candidates)
+        return judged, tuple(signature_findings(evidence, rules.demand, judged, self.keyids))
 
     def _standing_orders(self, evidence: Evidence, now: datetime, rules: Rules | None) -> Iterable[Finding]:
         """What holds whoever signed: revoked digests, and a policy that is too old."""
