@@ -277,11 +277,16 @@ class Routes:
             problem = self._misplaced(request, session, chunk)
             if problem:
                 return problem
-            if (
-                switches.max_patch is not None
-                and int(request.headers.get("content-length", "0")) > switches.max_patch
-            ):
+            length = int(request.headers.get("content-length", "0"))
+            if switches.max_patch is not None and length > switches.max_patch:
                 return error(416, "BLOB_UPLOAD_INVALID", "request body is too large")
+            if chunk and switches.max_chunk is not None and length > switches.max_chunk:
+                return error(413, "SIZE_INVALID", "the part is too large")
+            if chunk and session.ended:
+                return error(400, "SIZE_INVALID", "a part before this one is too small")
+            session.ended = bool(chunk) and switches.min_chunk is not None and length < switches.min_chunk
+            if chunk and switches.last_chunk_only:
+                session.forget()
             self._receive(session, blocks)
             return Response(switches.patch_status, self._progress(session))
 

@@ -62,7 +62,12 @@ class Switches:
     """Larger PATCH bodies are 416 (GitHub: 4 MiB)."""
     max_put: int | None = None
     """Larger PUT bodies are 413 (proxies)."""
+    max_chunk: int | None = None
+    """Larger PATCH bodies with a Content-Range are 413; without one any length is taken (Amazon)."""
     min_chunk: int | None = None
+    """What OCI-Chunk-Min-Length says; after a smaller piece no other is taken."""
+    last_chunk_only: bool = False
+    """Each PATCH with a Content-Range replaces what was there (Artifactory, as it was seen)."""
     patch_status: int = 202
     stale_range: bool = False
     """Range stays what it was after the first chunk (Amazon)."""

@@ -23,6 +23,8 @@ class Session:
     id: str = field(default_factory=lambda: secrets.token_hex(8))
     offset: int = 0
     first_chunk: int = 0
+    ended: bool = False
+    """A piece came that only the last one may be."""
     _file: IO[bytes] = field(
         default_factory=lambda: tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115
     )
@@ -41,6 +43,12 @@ class Session:
             count += len(block)
         self.first_chunk = self.first_chunk or self.offset
         return count
+
+    def forget(self) -> None:
+        """Lose the bytes, and not what is said of them."""
+        self._file.seek(0)
+        self._file.truncate()
+        self._hash = hashlib.sha256()
 
     @property
     def state(self) -> str:
