@@ -6,7 +6,7 @@ verified; what is shown is what the store says.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ocimodel.errors import IntegrityError, NotFoundError
 from ocimodel.model.artifact import FileEntry, ModelArtifact
@@ -21,6 +21,7 @@ from ocimodel.oci.manifest import Index, Manifest
 from ocimodel.oci.reference import Reference
 from ocimodel.stores.opening import Access, open_store, target_of
 from ocimodel.stores.protocol import Store, read_blob
+from ocimodel.verbs.legacy import Tagged, tagged
 
 MAX_NODES = 1000
 MAX_LEVELS = 8
@@ -113,12 +114,37 @@ def _provenance(store: Store, artifact: ModelArtifact) -> Provenance | None:
 
 
 def tree(reference: Reference, access: Access) -> tuple[Reference, Tree]:
-    """What ``reference`` names (pinned, first) with all that refers to it, at most 1,000 nodes, 8 levels deep."""
+    """What ``reference`` names (pinned, first) with all that refers to it, at most 1,000 nodes, 8 levels deep.
+
+    What stands under cosign's legacy tags is among it: a node for each signature and attestation.
+    """
     with open_store(reference, access) as store:
         descriptor, raw = store.get_manifest(target_of(reference, store))
         left = [MAX_NODES]
         root = _node(store, descriptor, raw, left, MAX_LEVELS, {descriptor.digest})
-    return reference.at(descriptor.digest), root
+        legacy = _legacy(tagged(store, descriptor.digest))
+    complete = root.complete and len(legacy) <= left[0]
+    return reference.at(descriptor.digest), replace(
+        root, children=(*root.children, *legacy[: left[0]]), complete=complete
+    )
+
+
+def _legacy(found: Tagged) -> list[Tree]:
+    layers = [
+        Tree(
+            digest=layer.digest,
+            size=layer.size,
+            artifact_type=layer.media_type,
+            predicate_type=layer.annotations.get(media.COSIGN_PREDICATE_TYPE, ""),
+            keyid=layer.annotations.get(media.KEY_ID, ""),
+        )
+        for layer in found.layers
+    ]
+    damaged = [
+        Tree(digest=item.digest, size=item.size, artifact_type=item.format, problem=item.problem)
+        for item in found.damaged
+    ]
+    return layers + damaged
 
 
 def _node(

@@ -13,6 +13,7 @@ from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from tests.attacks import impatient
 from tests.attacks.scene import Scene
+from tests.commands import run
 from tests.hostile import Reply
 from tests.legacy import document, manifest, signed_layer
 from tests.signers import ALICE, MALLORY
@@ -125,3 +126,28 @@ def test_where_it_lies_makes_no_approval_of_it_and_takes_none(scene: Scene) -> N
     assert scene.verify().code == 10
     tagged(scene, (layer, data), ending=ATT)
     assert scene.verify().code == 0
+
+
+def test_a_tree_shows_what_stands_under_the_tags(signed: Scene) -> None:
+    tagged(signed, by(ALICE, signed, keyid=ALICE.public.keyid), by(MALLORY, signed))
+    layer, data = by(MALLORY, signed)
+    attestation = replace(layer, media_type=media.DSSE_ENVELOPE, annotations={"predicateType": "https://x/\x1b[2J"})
+    tagged(signed, (attestation, data), ending=ATT)
+    ran = run("tree", str(signed.reference), "--json")
+    assert ran.code == 0
+    children = ran.document["tree"]["referrers"]
+    kinds = [child["artifactType"] for child in children]
+    assert kinds.count(media.COSIGN_PAYLOAD) == 2
+    assert kinds.count(media.DSSE_ENVELOPE) == 1
+    assert ALICE.public.keyid in {
+        child["keyid"] for child in children if child["artifactType"] == media.COSIGN_PAYLOAD
+    }
+    assert "\x1b" not in run("tree", str(signed.reference)).out
+    many = [by(MALLORY, signed, keyid=f"{number}") for number in range(2000)]
+    tagged(signed, *many)
+    ran = run("tree", str(signed.reference), "--json")
+    assert len(ran.document["tree"]["referrers"]) <= 1000
+    assert not ran.document["tree"]["complete"]
+    digest = signed.repository.add_manifest(b"{}", media.OCI_MANIFEST, legacy.tag_of(signed.subject().digest, SIG))
+    signed.repository.overwrite(digest, b"no JSON")
+    assert run("tree", str(signed.reference)).code == 0
