@@ -9,16 +9,24 @@ import random
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import Any, BinaryIO
 
 import pytest
 
 from ocimodel.errors import AuthenticationError, DigestMismatchError, UnavailableError
 from ocimodel.oci.digest import Digest
+from ocimodel.oci.reference import Reference
 from ocimodel.stores.http import quirks
-from ocimodel.stores.protocol import Source
-from tests.hostile import Alter, Drop, HostileRegistry, Reply, Response
-from tests.test_registry import store
+from ocimodel.stores.http.credentials import Credential, Given
+from ocimodel.stores.protocol import Source, read_blob
+from ocimodel.stores.registry import RegistryStore, open_registry
+from tests.hostile import Alter, Bearer, Drop, HostileRegistry, Reply, Response
+from tests.hostile import Request as Asked
+from tests.real.registries import PASSWORD, USERNAME
+from tests.real.registry import RealRegistry
+from tests.real.tokens import TokenIssuer
+from tests.test_registry import FAST, blob, store
 
 MIB = 1 << 20
 
@@ -219,6 +227,121 @@ def test_a_network_that_is_gone_for_a_while_costs_nothing_that_arrived(registry:
 
 
 # --- tokens that expire ------------------------------------------------------------------------
+
+
+def guarded(registry: HostileRegistry) -> RegistryStore:
+    return open_registry(
+        Reference.parse(f"{registry.host}/a/model"),
+        plain_http=frozenset({registry.host}),
+        credentials=Given(registry.host, Credential(username="ada", password="correct horse")),
+        patience=FAST,
+    )
+
+
+def refuse(registry: HostileRegistry, times: int) -> list[Asked]:
+    """Refuse the token after the last byte of a large body, as some registries do; the bytes have been stored."""
+    seen: list[Asked] = []
+
+    def on_response(request: Asked, response: Response) -> Response | None:
+        if request.received <= 16 * MIB or len(seen) >= times or response.status >= 400:
+            return None
+        seen.append(request)
+        challenge = f'Bearer realm="{registry.url}/token",service="hostile",error="invalid_token"'
+        return Response(401, {"WWW-Authenticate": challenge})
+
+    registry.on_response = on_response
+    return seen
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_token_that_is_refused_after_the_last_byte_costs_no_byte(known: bool) -> None:
+    data = os.urandom(20 * MIB)
+    with HostileRegistry(auth=Bearer()) as registry:
+        seen = refuse(registry, 1)
+        digest = guarded(registry).put_blob(Source.of(data), Digest.of(data) if known else None)
+        assert registry.blobs[str(digest)] == data
+        assert len(seen) == 1
+        assert sent(registry) == len(data)
+        assert [request.status for request in registry.seen("POST", "uploads")].count(202) == 1
+        scopes = [request.parameter("scope") for request in registry.seen("GET", "token")]
+        assert scopes.count("repository:a/model:pull,push") == 2
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_token_that_is_refused_before_the_first_byte(known: bool) -> None:
+    """A registry that looks at once: nothing was stored, and nothing is read of what we send meanwhile."""
+    data = os.urandom(20 * MIB)
+    with HostileRegistry(auth=Bearer()) as registry:
+        ours = guarded(registry)
+        spoiled: list[Asked] = []
+
+        def expire(request: Asked) -> None:
+            if request.method in ("PUT", "PATCH") and not spoiled:
+                spoiled.append(request)
+                registry.expire_tokens()
+
+        registry.on_request = expire
+        moved: list[int] = []
+        digest = ours.put_blob(Source.of(data), Digest.of(data) if known else None, moved.append)
+        assert spoiled
+        assert registry.blobs[str(digest)] == data
+        assert sum(moved) == len(data)
+
+
+def test_tokens_that_never_outlive_a_large_body_are_spared_one() -> None:
+    """Refused again and again after the last byte, and then the upload is gone: it goes in pieces."""
+    data = os.urandom(20 * MIB)
+    with HostileRegistry(auth=Bearer()) as registry:
+        refuse(registry, 100)
+        registry.fail(Reply(404), route="upload", method="GET")
+        digest = guarded(registry).put_blob(Source.of(data))
+        assert registry.blobs[str(digest)] == data
+        large = [request for request in registry.seen("PATCH") if request.received > 16 * MIB]
+        assert len(large) == 2
+
+
+def test_a_large_body_is_not_sent_with_a_token_that_is_never_good() -> None:
+    data = os.urandom(20 * MIB)
+    with HostileRegistry(auth=Bearer()) as registry:
+        ours = guarded(registry)
+        ours.put_blob(Source.of(b"small"))
+        assert isinstance(registry.auth, Bearer)
+        registry.auth.lifetime = -1  # from now on every token is refused at once
+        registry.expire_tokens()
+        with pytest.raises(AuthenticationError):
+            ours.put_blob(Source.of(data))
+        assert sent(registry) < len(data)
+
+
+@pytest.mark.peer
+def test_a_real_registry_whose_tokens_live_shorter_than_an_upload(
+    token_registry: RealRegistry, token_issuer: TokenIssuer
+) -> None:
+    """They say a minute and live two seconds: refused at the commit, and where an upload is taken up again."""
+    token_issuer.lifetime = 2
+    token_issuer.announce_expiry = False
+    data = os.urandom(24 * MIB)
+    ours = open_registry(
+        Reference.parse(token_registry.fresh()),
+        plain_http=frozenset({token_registry.host, token_issuer.realm.split("/")[2]}),
+        credentials=Given(token_registry.host, Credential(username=USERNAME, password=PASSWORD)),
+        patience=FAST,
+    )
+
+    class Slow(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            time.sleep(0.018)  # 192 blocks
+            return super().read(size)
+
+    for known in (True, False):
+        data = os.urandom(24 * MIB)
+        moved: list[int] = []
+        source = Source(size=len(data), open=partial(Slow, data))
+        digest = ours.put_blob(source, Digest.of(data) if known else None, moved.append)
+        assert digest == Digest.of(data)
+        assert sum(moved) == len(data)
+        assert read_blob(ours, blob(data), limit=len(data)) == data
+    assert len(token_issuer.requests) >= 4
 
 
 # --- in the next process -------------------------------------------------------------------------
