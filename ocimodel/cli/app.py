@@ -53,6 +53,7 @@ COMMANDS: Mapping[str, str] = {
     "list": "inspection",
     "diff": "diff",
     "bom": "bom",
+    "lineage": "lineage",
     "key": "key",
     "policy": "policy",
     "cache": "cache",
