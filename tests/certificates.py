@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 
+from asn1crypto import x509 as asn1
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
 from cryptography.x509.oid import NameOID, ObjectIdentifier
 
 from ocimodel.keys.signer import LocalSigner
@@ -70,7 +71,7 @@ class Wish:
     purposes_critical: bool = False
     authority: bool | None = None
     depth: int | None = None
-    digest: hashes.HashAlgorithm = field(default_factory=hashes.SHA256)
+    sha1: bool = False
     more: tuple[tuple[x509.ExtensionType, bool], ...] = ()
     serial: int | None = None
 
@@ -140,8 +141,19 @@ def make(wish: Wish, issuer: Made | None = None) -> Made:
         builder = builder.add_extension(x509.BasicConstraints(wish.authority, wish.depth), critical=True)
     for extension, critical in wish.more:
         builder = builder.add_extension(extension, critical=critical)
-    digest = None if isinstance(by, ed25519.Ed25519PrivateKey) else wish.digest
-    return Made(builder.sign(by, digest), own)  # type: ignore[arg-type]
+    digest = None if isinstance(by, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    certificate = builder.sign(by, digest)
+    return Made(_by_sha1(certificate, by) if wish.sha1 else certificate, own)
+
+
+def _by_sha1(certificate: x509.Certificate, by: Key) -> x509.Certificate:
+    """The same, signed in a way that no library would any more."""
+    assert isinstance(by, rsa.RSAPrivateKey)
+    found = asn1.Certificate.load(certificate.public_bytes(serialization.Encoding.DER))
+    found["tbs_certificate"]["signature"]["algorithm"] = "sha1_rsa"
+    found["signature_algorithm"]["algorithm"] = "sha1_rsa"
+    found["signature_value"] = by.sign(found["tbs_certificate"].dump(), padding.PKCS1v15(), hashes.SHA1())  # noqa: S303
+    return x509.load_der_x509_certificate(found.dump(force=True))
 
 
 def chain(*wishes: Wish) -> tuple[Made, ...]:

@@ -7,6 +7,7 @@ for the order in which candidates are read.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -29,6 +30,8 @@ FAIR_SHARE = MAX_TOTAL_BYTES // MAX_CANDIDATES
 """A candidate of at most this many bytes always finds room: readers take the larger ones last."""
 
 _KEY_ID = re.compile(r"sha256:[0-9a-f]{64}")
+_THUMBPRINT = re.compile(r"[0-9a-fA-F]{64}")
+_MAX_CHAIN = 2048
 _UNTYPED = frozenset({None, "", media.OCI_EMPTY, media.OCI_CONFIG, "application/octet-stream"})
 _APPROVALS = frozenset({media.COSIGN_SIGN, media.OMS_SIGNATURE})
 _SIGNATURE_TYPES = frozenset({media.NOTARY_SIGNATURE, media.COSIGN_ARTIFACT})
@@ -39,7 +42,8 @@ class Candidate:
     """One referrer that may be a signature, parsed as far as it goes.
 
     Attributes:
-        names: key ids that it claims to be signed by (our annotation, the bundle's hint). Claims, not facts.
+        names: key ids and certificates that it claims to be signed by (our annotation, the bundle's hint, its
+            chain). Claims, not facts.
         format: ``sigstore``, ``notation``, ``cosign-legacy``, or empty where it is none of these.
         signature_like: whether it presents itself as a signature; False for attestations and anything else.
         subject: what its manifest refers to.
@@ -173,7 +177,13 @@ def _from_envelope(found: Candidate, kind: str, blob: bytes) -> Candidate:
     else:
         raise notary.NotUnderstoodError(f"envelopes of the type {kind} are not read by this version")
     leaf = x509.parse(signed.certificates[0])
-    return replace(found, signed=signed, names=found.names | {leaf.keyid})
+    chain = {thumbprint_name(item) for item in signed.certificates}
+    return replace(found, signed=signed, names=found.names | {leaf.keyid} | chain)
+
+
+def thumbprint_name(certificate: bytes) -> str:
+    """What candidates and trusted roots call a certificate (DER): ``x5t#S256:`` and the hex of its hash."""
+    return f"x5t#S256:{hashlib.sha256(certificate).hexdigest()}"
 
 
 def _from_layer(layer: Descriptor, blob: bytes, subject: Descriptor | None) -> Candidate:
@@ -228,7 +238,9 @@ def _may_approve(annotations: Mapping[str, str]) -> bool:
 
 def _named(entry: Descriptor) -> frozenset[str]:
     keyid = entry.annotations.get(media.KEY_ID, "")
-    return frozenset({keyid}) if _KEY_ID.fullmatch(keyid) else frozenset()
+    chain = entry.annotations.get(media.NOTARY_THUMBPRINTS, "")[:_MAX_CHAIN]
+    found = {f"x5t#S256:{item.lower()}" for item in _THUMBPRINT.findall(chain)}
+    return frozenset(found | {keyid}) if _KEY_ID.fullmatch(keyid) else frozenset(found)
 
 
 def _rank(entry: Descriptor, trusted: frozenset[str]) -> int:

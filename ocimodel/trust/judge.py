@@ -162,10 +162,12 @@ def judge_signer(candidate: Candidate, signed: Signed, terms: Terms) -> Judged:
     """What ``signed`` is worth as something that somebody of the ring said about the subject, whatever it says."""
     if candidate.problem:
         return Judged(candidate=candidate, status=_unread(candidate), detail=candidate.problem)
-    signers = _signers(candidate, signed, terms)
+    signers, forged = _signers(candidate, signed, terms)
     if signers:
         return _judge_claims(candidate, signed, signers, terms)
-    if any(entry.keyids & candidate.names for entry in terms.entries):
+    # A root that it names may have certified others, too: only its line can tell.
+    keys = (entry for entry in terms.entries if isinstance(entry, KeyEntry))
+    if forged or any(entry.keyids & candidate.names for entry in keys):
         detail = "names a trusted key, which has not signed these bytes"
         return Judged(candidate=candidate, status=Status.BAD_SIGNATURE, detail=detail)
     detail = "by a certificate that nothing here trusts" if signed.certificates else "by no trusted key"
@@ -235,21 +237,26 @@ def _status(finding: Finding | None) -> Status:
     return _BY_CODE.get(finding.exit_code, Status.CONTEXT)
 
 
-def _signers(candidate: Candidate, signed: Signed, terms: Terms) -> tuple[Signer, ...]:
-    """Every line that recognises it, but for plain keys, of which at most one can have made a signature."""
+def _signers(candidate: Candidate, signed: Signed, terms: Terms) -> tuple[tuple[Signer, ...], bool]:
+    """Every line that recognises it, but for plain keys, of which at most one can have made a signature.
+
+    And whether a line says that it is forged.
+    """
     found: list[Signer] = []
+    forged = False
     witnessed = terms.ring.time_of(signed)
     for entry in in_order(terms.entries, candidate.names):
         if isinstance(entry, KeyEntry) and any(isinstance(signer.entry, KeyEntry) for signer in found):
             continue
         opening = entry.opens(signed, terms.now, terms.leeway)
-        if opening is None:
+        if opening is None or opening.forged:
+            forged = forged or opening is not None
             continue
         time = min(filter(None, (opening.time, witnessed)), default=None)
         standing = entry.standing.problem(opening.identity, time, terms.now, terms.leeway)
         problem = _worst([item for item in (standing, opening.problem) if item])
         found.append(Signer(entry=entry, opening=opening, time=time, problem=problem))
-    return tuple(found)
+    return tuple(found), forged
 
 
 def _unread(candidate: Candidate) -> Status:

@@ -31,6 +31,7 @@ from ocimodel.attest.signed import Signed
 from ocimodel.errors import ConfigurationError
 from ocimodel.keys.public import PublicKey
 from ocimodel.keys.sealing import opens
+from ocimodel.trust import chains
 from ocimodel.trust.claims import format_time
 from ocimodel.trust.verdict import Finding
 
@@ -43,12 +44,16 @@ STATUSES: Final[tuple[KeyStatus, ...]] = get_args(KeyStatus)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """A line of the ring recognised a signer; see the module's description."""
+    """A line of the ring recognised a signer; see the module's description.
+
+    ``forged``: the signature says that it is by this signer, whose key has not made it; nothing else counts then.
+    """
 
     keyid: str
     identity: str
     time: datetime | None = None
     problem: Finding | None = None
+    forged: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +137,11 @@ class Witness(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyEntry:
-    """A plain public key. It opens every format of signature, for the key itself is what is trusted."""
+    """A plain public key. It opens every format of signature, for the key itself is what is trusted.
+
+    Where a format demands a chain of certificates (the Notary Project's), that has to be in order and valid now; to
+    whom it leads does not matter.
+    """
 
     id: str
     key: PublicKey
@@ -143,10 +152,11 @@ class KeyEntry:
     def keyids(self) -> frozenset[str]:
         return frozenset({self.key.keyid})
 
-    def opens(self, signed: Signed, now: datetime, leeway: timedelta) -> Opening | None:  # noqa: ARG002
+    def opens(self, signed: Signed, now: datetime, leeway: timedelta) -> Opening | None:
         if not opens(self.key, signed):
             return None
-        return Opening(keyid=self.key.keyid, identity=self.key.label or self.id)
+        problem = chains.problem(signed, now, leeway)
+        return Opening(keyid=self.key.keyid, identity=self.key.label or self.id, problem=problem)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
