@@ -17,7 +17,7 @@ import pytest
 from ocimodel.errors import AuthenticationError, DigestMismatchError, UnavailableError
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.reference import Reference
-from ocimodel.stores.http import quirks
+from ocimodel.stores.http import quirks, uploads
 from ocimodel.stores.http.credentials import Credential, Given
 from ocimodel.stores.protocol import Source, read_blob
 from ocimodel.stores.registry import RegistryStore, open_registry
@@ -466,4 +466,42 @@ def test_when_the_network_stays_away_the_note_is_kept(registry: HostileRegistry)
     digest = store(registry).put_blob(Reading(data, memo=memo).source)
     assert registry.blobs[str(digest)] == data
     assert sent(registry) == len(data)
+    assert memo.text == b""
+
+
+# --- a real one ------------------------------------------------------------------------------------
+
+
+@pytest.mark.peer
+@pytest.mark.parametrize("cut", [quirks.PIECE, quirks.PIECE + 10 * MIB], ids=["between pieces", "within one"])
+def test_pieces_that_a_real_registry_has_taken_are_not_sent_again(distribution: RealRegistry, cut: int) -> None:
+    """distribution 2.8 keeps an upload between pieces, and forgets it where the connection ends within one."""
+    data, memo = os.urandom(quirks.PIECE + 20 * MIB), Note()
+
+    class Ending(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() >= cut:
+                raise Killed
+            return super().read(size)
+
+    def put(opened: type[io.BytesIO], progress: Any) -> Digest:
+        ours = open_registry(
+            Reference.parse(f"{distribution.host}/{name}"),
+            plain_http=frozenset({distribution.host}),
+            patience=FAST,
+        )
+        source = Source(size=len(data), open=lambda: opened(data), memo=memo)
+        digest = uploads.put_blob(ours._repository, source, None, progress, line=uploads.Line(broke=True))
+        assert read_blob(ours, blob(data), limit=len(data)) == data
+        return digest
+
+    name = distribution.fresh().partition("/")[2]
+    with pytest.raises(Killed):
+        put(Ending, lambda _count: None)
+    assert json.loads(memo.text)["acknowledged"] == quirks.PIECE
+    moved: list[int] = []
+    assert put(io.BytesIO, moved.append) == Digest.of(data)
+    assert sum(moved) == len(data)
+    carried_on = max(moved) == quirks.PIECE
+    assert carried_on == (cut == quirks.PIECE)
     assert memo.text == b""
