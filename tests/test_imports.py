@@ -105,3 +105,26 @@ def test_a_short_transfer_draws_no_bar(world: World) -> None:
 )
 def test_reading_the_command_line_imports_no_pydantic(world: World) -> None:
     assert "pydantic" not in imported("verify", world.ref, "--key", world.pub)
+
+
+def test_a_policy_imports_no_more_than_it_asks_for(world: World, tmp_path: Path) -> None:
+    """Of the slow libraries, the one for YAML where it is YAML, the one for schemas where it has one."""
+    import json
+
+    import yaml
+
+    from tests.commands import run
+
+    value = json.loads(run("policy", "init", "--key", world.pub).out)
+    plain, other = tmp_path / "plain.json", tmp_path / "other.yaml"
+    plain.write_text(json.dumps(value))
+    other.write_text(yaml.safe_dump(value))
+    slow = {"jsonschema", "yaml", "packaging"}
+    assert imported("verify", world.ref, "--policy", plain) & (NETWORK | HEAVY | slow) == set()
+    assert imported("verify", world.ref, "--policy", other) & slow == {"yaml"}
+    schema = {"predicateType": "https://example.org/x", "from": ["alice"], "schema": {"type": "object"}}
+    value["scopes"][0] |= {"attestations": [schema], "mode": "warn"}
+    plain.write_text(json.dumps(value))
+    modules = imported("verify", world.ref, "--policy", plain)
+    assert modules & slow == {"jsonschema"}
+    assert "rfc3987_syntax" not in modules, "a grammar that takes a second to build"

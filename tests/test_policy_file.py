@@ -441,3 +441,33 @@ def test_a_good_policy_needs_no_word() -> None:
 )
 def test_what_is_valid_and_yet_worth_a_word(value: dict[str, Any], word: str) -> None:
     assert any(word in remark for remark in remarks(policy(value), NOW))
+
+
+# --- the page -------------------------------------------------------------------------------------------------
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "reference" / "policy.md"
+
+
+def _fields(value: Any) -> set[str]:
+    """The names of all members that the schema knows, but for those of its definitions."""
+    found: set[str] = set()
+    for key, child in value.items() if isinstance(value, dict) else ():
+        if key == "properties":
+            found |= set(child)
+        found |= _fields(child)
+    for child in value if isinstance(value, list) else ():
+        found |= _fields(child)
+    return found
+
+
+def test_the_page_shows_a_valid_policy_and_names_every_field_and_format() -> None:
+    text = PAGE.read_text()
+    shown = json.loads(text.partition("```json\n")[2].partition("```")[0])
+    assert problems(shown, "policy") == []
+    keys = {"ci": ALICE, "evaluation": BOB, "carol": MALLORY}
+    files_of = {f"{name}.pub": signer.public.to_pem() for name, signer in keys.items()}
+    assert len(parse(json.dumps(shown).encode(), files_of.__getitem__).scopes) == 2
+    told = set(re.findall(r"`([A-Za-z0-9.-]+)`", text)) | set(re.findall(r'"([A-Za-z$]+)":', text))
+    told |= {part for name in told for part in name.split(".")}
+    assert set(FORMATS) <= told
+    assert _fields(schema("policy")) - told - {"$schema"} == set()

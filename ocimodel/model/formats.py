@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from ocimodel.model.roles import Role, role_of, role_of_type
-
 PICKLE: Final = "pickle"
 _BY_FORMAT: Final = {
     PICKLE: "pkl pickle pck pcl dill cloudpickle joblib pt pth ptl ckpt mar nemo pdparams pdopt distcp",
@@ -68,5 +66,7 @@ def format_of_type(media_type: str) -> str:
 
 def is_weight(path: str, size: int, media_type: str = "") -> bool:
     """Whether a file counts among the model's weights: the layer says so, or its name does."""
-    declared: Role | None = role_of_type(media_type)
+    from ocimodel.model.roles import role_of, role_of_type
+
+    declared = role_of_type(media_type)
     return "weight" in (declared, role_of(path, size))

@@ -7,8 +7,10 @@ an upper size, and so have the texts that patterns are tried on (see `patterns`)
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -18,6 +20,7 @@ from ocimodel.trust.patterns import limit
 MAX_SCHEMA: Final = 64 * 1024
 MAX_NODES: Final = 100_000
 MAX_KEY: Final = 256
+_SLOW: Final = "rfc3987_syntax"
 _DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _FOREIGN: Final = ("$dynamicRef", "$dynamicAnchor", "$recursiveRef", "$recursiveAnchor", "$id", "$vocabulary")
 _MAPS: Final = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas")
@@ -26,8 +29,7 @@ _VALUES: Final = ("const", "enum", "default", "examples")
 
 def check_schema(schema: Any) -> None:
     """Raises `FormatError` unless ``schema`` is one, and keeps to the limits."""
-    from jsonschema import Draft202012Validator, SchemaError
-
+    library = _library()
     if not isinstance(schema, dict):
         raise FormatError("must be an object: a JSON Schema, draft 2020-12")
     if len(json.dumps(schema)) > MAX_SCHEMA:
@@ -37,8 +39,8 @@ def check_schema(schema: Any) -> None:
     for where, part in _parts(schema, ""):
         _check_part(schema, where, part)
     try:
-        Draft202012Validator.check_schema(schema)
-    except (SchemaError, RecursionError, re.error) as error:
+        library.Draft202012Validator.check_schema(schema)
+    except (library.SchemaError, RecursionError, re.error) as error:
         raise FormatError(f"is no JSON Schema: {str(getattr(error, 'message', error))[:200]}") from None
 
 
@@ -53,22 +55,36 @@ def problem(schema: Mapping[str, Any], predicate: Mapping[str, Any]) -> str:
     return "" if error is None else f"{error.json_path}: {error.message[:200]}"
 
 
+def _library() -> Any:
+    """`jsonschema`, imported without a grammar of IRIs that takes a second to build, where that is installed.
+
+    It belongs to the assertion of formats, which is not used here; in a process that imports jsonschema through
+    here, its `FormatChecker` does not know ``iri``.
+    """
+    if "jsonschema" not in sys.modules and _SLOW not in sys.modules:
+        sys.modules[_SLOW] = None  # type: ignore[assignment]
+        try:
+            return importlib.import_module("jsonschema")
+        finally:
+            del sys.modules[_SLOW]
+    return importlib.import_module("jsonschema")
+
+
 def _validator() -> Any:
-    from jsonschema import Draft202012Validator, ValidationError
-    from jsonschema.validators import extend
+    library = _library()
+    wrong = library.ValidationError
 
     def pattern(_validator: Any, text: str, instance: Any, _schema: Any) -> Iterator[Any]:
         if isinstance(instance, str) and not _matches(text, instance):
-            yield ValidationError(f"{instance[:80]!r} does not match {text!r}")
+            yield wrong(f"{instance[:80]!r} does not match {text!r}")
 
     def unique_items(_validator: Any, wanted: Any, instance: Any, _schema: Any) -> Iterator[Any]:
         # The library compares each with each where the items are of several kinds.
         if wanted and isinstance(instance, list) and len({_text(item) for item in instance}) != len(instance):
-            yield ValidationError("has an item twice")
+            yield wrong("has an item twice")
 
-    return extend(  # type: ignore[no-untyped-call]
-        Draft202012Validator, {"pattern": pattern, "uniqueItems": unique_items}
-    )
+    draft = library.Draft202012Validator
+    return library.validators.extend(draft, {"pattern": pattern, "uniqueItems": unique_items})
 
 
 def _matches(text: str, instance: str) -> bool:
