@@ -47,6 +47,8 @@ COMMANDS: Mapping[str, str] = {
     "sign": "sign",
     "verify": "verify",
     "copy": "copy",
+    "promote": "promote",
+    "approve": "promote",
     "attest": "attest",
     "inspect": "inspection",
     "tree": "inspection",

@@ -1,0 +1,201 @@
+"""The gates of a promotion: what has to hold before a byte is written to the target.
+
+Guarantees: every gate is judged and reported, also where an earlier one fails. What verifying the source finds
+keeps its own exit code; every other gate is 19, and a key that may not promote is 12. All is enforced, whatever
+mode the policy says; an exemption lets the rules of the policy pass, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from ocimodel.errors import GateError, UntrustedError
+from ocimodel.keys.public import PublicKey
+from ocimodel.oci.descriptor import Descriptor
+from ocimodel.oci.digest import Digest
+from ocimodel.stores.protocol import Store
+from ocimodel.trust.claims import format_time, parse_time
+from ocimodel.trust.counting import unfilled
+from ocimodel.trust.evidence import Evidence
+from ocimodel.trust.policy import Assessment, TrustPolicy
+from ocimodel.trust.ring import Trusted
+from ocimodel.trust.rules import Rules
+from ocimodel.trust.summary import Target, before, held, line_of, promoters, self_approved, used, waits_for
+from ocimodel.trust.verdict import FORMAT_DENIED, Finding, Verdict
+from ocimodel.verbs.deciding import decide
+
+SOURCE = "source"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """What is asked for beside the policy.
+
+    Attributes:
+        previous: the environment that must have promoted the artifact; empty: that of the source's name, if any.
+        soak: for how long at least.
+        remaining: how long enough signatures must still be good.
+    """
+
+    previous: str = ""
+    soak: timedelta | None = None
+    remaining: timedelta | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Line:
+    """One gate. ``outcome`` is ``pass``, ``warn``, ``fail`` or ``skip``; the exit code is that of a failure."""
+
+    name: str
+    outcome: str
+    detail: str
+    exit_code: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gates:
+    """What became of them. ``inputs``: the signatures and statements that the verdict rests on."""
+
+    lines: tuple[Line, ...]
+    verdict: Verdict
+    own: tuple[Finding, ...]
+    inputs: tuple[Digest, ...]
+
+    def with_own(self, name: str, finding: Finding | None, passed: str) -> Gates:
+        """And one more gate, which is not the policy's."""
+        if finding is None:
+            return replace(self, lines=(*self.lines, Line(name=name, outcome="pass", detail=passed)))
+        line = Line(name=name, outcome="fail", detail=finding.detail, exit_code=finding.exit_code)
+        verdict = self.verdict.with_finding(finding)
+        return replace(self, lines=(*self.lines, line), own=(*self.own, finding), verdict=verdict)
+
+    def raise_if_failed(self) -> None:
+        """Raises the `Refusal` of the most serious gate that fails; its reasons are those of all."""
+        self.verdict.raise_if_refused()
+        for finding in self.own:  # an exemption softens the policy's rules, not these
+            kind = UntrustedError if finding.exit_code == 12 else GateError
+            raise kind(finding.detail, reason=finding.reason)
+
+
+def judge(
+    store: Store,
+    root: Descriptor,
+    raw: bytes,
+    source: str,
+    target: Target,
+    policy: TrustPolicy,
+    key: PublicKey,
+    now: datetime,
+    context: Mapping[str, str],
+    wanted: Wanted,
+) -> Gates:
+    """Judge the artifact ``root`` under the rules for ``target``, with ``key`` as the promoter.
+
+    Args:
+        raw: the bytes of ``root``.
+        source: the name that policies know the source's repository by.
+
+    Raises:
+        UnavailableError, AuthenticationError: from the store.
+    """
+    rules = policy.rules_for(target.name)
+    allowed = promoters(rules, policy.ring) if rules else ()
+    line = line_of(key, allowed)
+    lesser = before(policy, rules, line) if rules else policy
+    verdict, evidence, _ = decide(store, root, raw, target.name, lesser, now, context)
+    if rules is None:
+        return Gates(lines=tuple(_source(verdict)), verdict=verdict, own=(), inputs=())
+    found = lesser.assess(evidence, now, context)
+    gates = Gates(lines=tuple(_lines(rules, verdict, found)), verdict=verdict, own=(), inputs=used(found))
+    waiting = [gate.title for gate in rules.gates if waits_for(gate, line)]
+    skipped = tuple(Line(name=name, outcome="skip", detail="this promotion fulfils it") for name in waiting)
+    gates = replace(gates, lines=(*gates.lines, *skipped))
+    if allowed:
+        gates = gates.with_own("promoter", _promoter(key, allowed, rules, now), f"{key} may promote here")
+    for finding in self_approved(found):
+        gates = gates.with_own("approvals", finding, "")
+    if wanted.remaining is not None:
+        finding_ = _remaining(found, rules, wanted.remaining, now)
+        gates = gates.with_own("remaining-validity", finding_, "enough signatures are good for long enough")
+    lineage = _lineage(evidence, source, rules, policy, now, wanted)
+    if lineage is not None:
+        gates = gates.with_own("lineage", *lineage)
+    return gates
+
+
+def _lines(rules: Rules, verdict: Verdict, found: Assessment) -> Iterator[Line]:
+    yield from _source(verdict)
+    for gated in found.gated:
+        if gated.finding is not None:
+            yield _line(gated.gate.title, verdict, gated.finding)
+        else:
+            who = ", ".join(dict.fromkeys(item.signer.name for item in gated.passing if item.signer))
+            yield Line(name=gated.gate.title, outcome="pass", detail=f"by {who}")
+    denied = [item for item in verdict.findings if item.reason == FORMAT_DENIED]
+    yield from (_line("formats", verdict, item) for item in denied)
+    if rules.formats.restrict and not denied:
+        yield Line(name="formats", outcome="pass", detail="no file of a format that is kept out")
+
+
+def _source(verdict: Verdict) -> Iterator[Line]:
+    problems = [item for item in verdict.findings if item.exit_code != 19]
+    yield from (_line(SOURCE, verdict, item) for item in problems)
+    if not problems:
+        who = ", ".join(item.identity for item in verdict.signers if item.status == "good")
+        yield Line(name=SOURCE, outcome="pass", detail=f"signed by {who}")
+
+
+def _line(name: str, verdict: Verdict, finding: Finding) -> Line:
+    fails = verdict.ruling.level(finding) == "enforce"
+    outcome = "fail" if fails else "warn"
+    return Line(name=name, outcome=outcome, detail=finding.detail, exit_code=finding.exit_code)
+
+
+def _promoter(key: PublicKey, allowed: tuple[Trusted, ...], rules: Rules, now: datetime) -> Finding | None:
+    line = line_of(key, allowed)
+    if line is None:
+        detail = f"{key} is none of the {len(allowed)} promoters whom {rules.match} names"
+        return Finding(exit_code=12, reason="not-a-promoter", detail=detail)
+    problem = line.standing.problem(line.id, None, now, rules.leeway)
+    if problem is None:
+        return None
+    return Finding(exit_code=12, reason="not-a-promoter", detail=problem.detail)
+
+
+def _remaining(found: Assessment, rules: Rules, wanted: timedelta, now: datetime) -> Finding | None:
+    lasting = [item for item in found.judged if item.expires is None or item.expires - now >= wanted]
+    if not unfilled(rules.demand, (vote for item in lasting for vote in item.votes)):
+        return None
+    ends = [item.expires for item in found.judged if item.votes and item.expires is not None]
+    when = f" (the first ends at {format_time(min(ends))})" if ends else ""
+    detail = f"gate remaining-validity: too few signatures are good for another {wanted}{when}"
+    return Finding(exit_code=19, reason="remaining-validity", detail=detail)
+
+
+def _lineage(
+    evidence: Evidence, source: str, rules: Rules, policy: TrustPolicy, now: datetime, wanted: Wanted
+) -> tuple[Finding | None, str] | None:
+    """Whether the environment that the source lies in has promoted the artifact; None where nobody asks."""
+    own = policy.rules_for(source)
+    asked = bool(wanted.previous or wanted.soak)
+    if own is None or own is rules or not (allowed := promoters(own, policy.ring)):
+        return (_missing(f"no promoter is named for {source}"), "") if asked else None
+    if wanted.previous and own.environment != wanted.previous:
+        return _missing(f"{source} is {own.environment or 'no environment'}, not {wanted.previous}"), ""
+    here = Target(name=source, environment=own.environment, channel="")
+    summaries = held(evidence, here, policy.ring, allowed, now)
+    if not any(item.good for item in summaries):
+        return _missing(f"no promoter of {own.environment or source} vouches for it there"), ""
+    verdict = policy.evaluate(replace(evidence, name=source), now)
+    if verdict.refusing is not None:
+        return _missing(f"under the rules of {source}: {verdict.refusing.detail}"), ""
+    since = min(parse_time(item.summary.time) for item in summaries)
+    if wanted.soak is not None and now - since < wanted.soak:
+        return _missing(f"it is in {own.environment or source} since {format_time(since)}, which is too short"), ""
+    return None, f"in {own.environment or source} since {format_time(since)}"
+
+
+def _missing(why: str) -> Finding:
+    return Finding(exit_code=19, reason="lineage", detail=f"gate lineage: {why}")
