@@ -130,6 +130,16 @@ def test_one_of_a_layout() -> None:
     assert judged(policy(root_of(name)), candidate(raw(name), to=other), other) == (12, "other-subject")
 
 
+def test_one_in_cose() -> None:
+    blob = raw("cose_signature.sig")
+    found = candidate(blob, kind=media.NOTARY_COSE, to=alpine())
+    # The certificate is the one of the JWS.
+    assert judged(policy(root_of("jws_signature.sig")), found, alpine()) == (0, "")
+    assert judged(policy(raw(TEST_ROOT)), found, alpine())[0] == 12
+    damaged = candidate(blob[:-1] + b"x", kind=media.NOTARY_COSE, to=alpine())
+    assert judged(policy(root_of("jws_signature.sig")), damaged, alpine()) == (14, "bad-signature")
+
+
 @pytest.mark.parametrize("name", ["ca_valid_sig_env.json", "jws_signature.sig"])
 def test_no_byte_can_be_changed(name: str) -> None:
     """Under a policy: whatever changes, it does not pass, but for what the format does not sign."""

@@ -12,7 +12,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from ocimodel.attest import legacy, notary, notary_jws, oms
+from ocimodel.attest import legacy, notary, notary_cose, notary_jws, oms
 from ocimodel.attest.bundle import Bundle
 from ocimodel.attest.referrer import signature_format
 from ocimodel.attest.signed import Signed, SignedStatement
@@ -32,6 +32,7 @@ FAIR_SHARE = MAX_TOTAL_BYTES // MAX_CANDIDATES
 _KEY_ID = re.compile(r"sha256:[0-9a-f]{64}")
 _THUMBPRINT = re.compile(r"[0-9a-fA-F]{64}")
 _MAX_CHAIN = 2048
+_ENVELOPES = {media.NOTARY_JWS: notary_jws.decode, media.NOTARY_COSE: notary_cose.decode}
 _UNTYPED = frozenset({None, "", media.OCI_EMPTY, media.OCI_CONFIG, "application/octet-stream"})
 _APPROVALS = frozenset({media.COSIGN_SIGN, media.OMS_SIGNATURE})
 _SIGNATURE_TYPES = frozenset({media.NOTARY_SIGNATURE, media.COSIGN_ARTIFACT})
@@ -172,10 +173,9 @@ def _from_manifest(entry: Descriptor, manifest: Manifest, blob: bytes) -> Candid
 def _from_envelope(found: Candidate, kind: str, blob: bytes) -> Candidate:
     from ocimodel.keys import x509
 
-    if kind == media.NOTARY_JWS:
-        signed = notary_jws.decode(blob)
-    else:
+    if kind not in _ENVELOPES:
         raise notary.NotUnderstoodError(f"envelopes of the type {kind} are not read by this version")
+    signed = _ENVELOPES[kind](blob)
     leaf = x509.parse(signed.certificates[0])
     chain = {thumbprint_name(item) for item in signed.certificates}
     return replace(found, signed=signed, names=found.names | {leaf.keyid} | chain)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -30,11 +33,24 @@ class Files:
     """A chain on the disk: what commands get."""
 
     def __init__(self, place: Path, certificates: tuple[Made, ...]) -> None:
+        self.place = place
         self.key = certificates[0].write_key(place / "leaf.key")
         self.chain, self.root, self.public = place / "chain.pem", place / "root.pem", place / "leaf.pub"
         self.chain.write_bytes(pem(certificates))
         self.root.write_bytes(certificates[-1].pem)
         self.public.write_bytes(certificates[0].signer.public.to_pem())
+
+    def policy(self, **more: object) -> Path:
+        """A policy that trusts the root, for whomever it certifies."""
+        line = {"rootsFile": "root.pem", "subjects": ["*"], **more}
+        document = {
+            "version": 1,
+            "certificates": {"them": line},
+            "scopes": [{"match": "**", "signatures": {"from": ["them"]}, "formats": {"deny": []}}],
+        }
+        path = self.place / "policy.json"
+        path.write_text(json.dumps(document))
+        return path
 
     def sign(self, reference: str, *words: str) -> None:
         ran = run("sign", reference, "--format", "notation", "--key", self.key, "--certificate", self.chain, *words)
@@ -58,16 +74,26 @@ def test_notation_verifies_what_we_sign(
     assert run("verify", reference, "--key", files.public).code == 0
 
 
+ENVELOPES = pytest.mark.parametrize("envelope", ["jws", "cose"])
+
+
+@ENVELOPES
 @pytest.mark.parametrize("make", [alone, issued], ids=["alone", "chain"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_we_verify_what_notation_signs(
-    distribution: RealRegistry, model: Path, notation: Notation, tmp_path: Path, kind: str, make: object
+    distribution: RealRegistry,
+    model: Path,
+    notation: Notation,
+    tmp_path: Path,
+    kind: str,
+    make: object,
+    envelope: str,
 ) -> None:
     files = Files(tmp_path, (alone if make is alone else issued)(kind))
     notation.key("mine", files.key, files.chain)
     reference = pushed(model, distribution.fresh())
     assert run("verify", reference, "--key", files.public).code == 10
-    notation.sign(reference, "--user-metadata", "team=risk")
+    notation.sign(reference, "--user-metadata", "team=risk", "--signature-format", envelope)
     ran = run("verify", reference, "--key", files.public, "--json")
     assert ran.code == 0, ran.err
     (signer,) = ran.document["signers"]
@@ -88,3 +114,47 @@ def test_both_kinds_of_registry(registry: RealRegistry, model: Path, notation: N
     ran = run("verify", reference, "--key", files.public, "--json")
     (signer,) = ran.document["signers"]
     assert (signer["status"], signer["claims"]) == ("good", {"team": "risk"})
+
+
+@ENVELOPES
+def test_what_notation_signs_is_judged_as_notation_judges_it(
+    registry: RealRegistry, model: Path, notation: Notation, tmp_path: Path, envelope: str
+) -> None:
+    """Under a policy with the same root and subjects as notation's."""
+    files = Files(tmp_path, issued())
+    notation.key("mine", files.key, files.chain)
+    reference = pushed(model, registry.fresh())
+    notation.sign(reference, "--signature-format", envelope)
+    other = tmp_path / "other"
+    other.mkdir()
+    stranger = Files(other, chain(ca("root", number=5, **recent()), Wish(number=6, **recent())))  # type: ignore[arg-type]
+    here = files.policy()
+    assert run("verify", reference, "--policy", here).code == 0
+    assert run("verify", reference, "--policy", stranger.policy()).code == 12
+    for subject, code in (("C=US, ST=WA, O=acme", 0), ("C=US, ST=WA, O=other", 12)):
+        notation.trust(files.root, identities=(f"x509.subject: {subject}",))
+        assert (notation.verify(reference, check=False).returncode == 0) == (code == 0)
+        assert run("verify", reference, "--policy", files.policy(subjects=[subject])).code == code
+    pulled = run("pull", reference, "-o", tmp_path / "out", "--policy", files.policy())
+    assert pulled.code == 0, pulled.err
+    assert run("verify", tmp_path / "out", "--policy", here, "--as", reference.partition("@")[0]).code == 0
+
+
+@ENVELOPES
+def test_what_has_expired(
+    distribution: RealRegistry, model: Path, notation: Notation, tmp_path: Path, envelope: str
+) -> None:
+    """The signature. (With a certificate that has ended notation does not sign.) A policy has a minute of leeway."""
+    files = Files(tmp_path, issued())
+    notation.key("mine", files.key, files.chain)
+    reference = pushed(model, distribution.fresh())
+    notation.sign(reference, "--signature-format", envelope, "--expiry", "1s")
+    notation.trust(files.root)
+    deadline = datetime.now(UTC) + timedelta(seconds=2)
+    while datetime.now(UTC) < deadline:
+        time.sleep(0.2)
+    assert notation.verify(reference, check=False).returncode != 0
+    for trust in (("--key", files.public), ("--policy", files.policy())):
+        ran = run("verify", reference, *trust, "--json")
+        expected = (15, ["expired"]) if trust[0] == "--key" else (0, [])
+        assert (ran.code, [item["reason"] for item in ran.document["reasons"]]) == expected
