@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,6 +36,7 @@ from ocimodel.verbs.sign import sign
 from ocimodel.verbs.verify import verify_artifact
 from ocimodel.verbs.verify_directory import verify_directory
 from tests.attacks.scene import write_model
+from tests.commands import run
 from tests.signers import ALICE, BOB, CAROL, MALLORY
 from tests.test_sign import ACCESS, MONTH, NOW
 
@@ -197,6 +199,44 @@ def test_beside_a_signature_of_the_manifest_it_takes_nothing_away(layout: Refere
     assert judged(layout, ALICE, CAROL, threshold=2).files_only
     sign(layout, ALICE, access=ACCESS)
     assert not judged(layout, ALICE, CAROL, threshold=2).files_only
+
+
+def test_nobody_vouches_for_the_rest_of_it(layout: Reference, tmp_path: Path) -> None:
+    """A promotion would, and a provenance that nobody signed says nothing of where a model comes from."""
+    (tmp_path / "alice.key").write_bytes(ALICE.private_pem(None))
+    (tmp_path / "alice.key").chmod(0o600)
+    (tmp_path / "alice.pub").write_bytes(ALICE.public.to_pem())
+    document = {
+        "version": 1,
+        "keys": {"alice": {"publicKeyFile": "alice.pub"}},
+        "scopes": [{"match": "**", "signatures": {"from": ["alice"]}}],
+    }
+    (tmp_path / "policy.json").write_text(json.dumps(document))
+    base = {"uri": f"{layout.path}:base", "digest": {"sha256": "0" * 64}, "name": "base"}
+    definition = {
+        "buildType": "https://example.org/b",
+        "externalParameters": {},
+        "resolvedDependencies": [{**base, "annotations": {"role": "base-model", "relation": "finetune"}}],
+    }
+    predicate = {"buildDefinition": definition, "runDetails": {"builder": {"id": "https://example.org/b"}}}
+    push(tmp_path / "model", layout, access=ACCESS, provenance=json.dumps(predicate).encode())
+    target = f"oci:{tmp_path / 'production'}:prod"
+    words = ("--policy", tmp_path / "policy.json", "--key", tmp_path / "alice.key")
+    over_files(layout)
+    ran = run("promote", str(layout), target, *words, "--json")
+    assert (ran.code, ran.document["reasons"][0]["reason"]) == (12, "files-only"), ran.err
+    said = [edge["verified"] for edge in lineage_of(layout, tmp_path)["bases"]]
+    assert said == [False]
+    sign(layout, ALICE, access=ACCESS)
+    assert run("promote", str(layout), target, *words).code == 0
+    assert [edge["verified"] for edge in lineage_of(layout, tmp_path)["bases"]] == [True]
+
+
+def lineage_of(reference: Reference, place: Path) -> Any:
+    ran = run("lineage", str(reference), "--key", place / "alice.pub", "--json")
+    assert ran.code == 0, ran.err
+    assert ran.document["model"]["verified"] is True
+    return ran.document["model"]
 
 
 def test_over_the_files_of_another(layout: Reference, tmp_path: Path) -> None:

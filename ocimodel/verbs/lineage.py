@@ -93,23 +93,24 @@ class _Walk:
         self._left -= 1
         with open_store(reference, self._access) as store:
             subject, raw = store.get_manifest(target_of(reference, store))
-            verified, note = self._judge(store, reference, raw)
+            verified, said, note = self._judge(store, reference, raw)
             artifact = ModelArtifact.of(Manifest.from_bytes(raw, subject.media_type))
             document = b""
             if artifact.provenance is not None:
                 document = read_blob(store, artifact.provenance, limit=MAX_BYTES, what="provenance")
         pinned = reference.at(subject.digest)
-        bases = tuple(
-            self._base(item, verified is True, levels, above | {subject.digest}) for item in _bases(document)
-        )
+        bases = tuple(self._base(item, said, levels, above | {subject.digest}) for item in _bases(document))
         return Ancestor(reference=pinned, verified=verified, note=note, bases=bases)
 
-    def _judge(self, store: Store, reference: Reference, raw: bytes) -> tuple[bool | None, str]:
+    def _judge(self, store: Store, reference: Reference, raw: bytes) -> tuple[bool | None, bool, str]:
+        """Whether it passes, whether what it says of its bases was signed, and why not."""
         if self._policy is None:
-            return None, ""
+            return None, False, ""
         subject, _ = store.get_manifest(Digest.of(raw))
         verdict, _, _ = decide(store, subject, raw, judged_name(reference), self._policy, self._now, {})
-        return verdict.outcome == "pass", "; ".join(reason.detail for reason in verdict.reasons)
+        passed = verdict.outcome == "pass"
+        said = passed and verdict.verified is not None and not verdict.verified.files_only
+        return passed, said, "; ".join(reason.detail for reason in verdict.reasons)
 
     def _base(self, item: Mapping[str, Any], said: bool, levels: int, above: frozenset[Digest]) -> Base:
         uri, name = _text(item.get("uri")), _text(item.get("name"))

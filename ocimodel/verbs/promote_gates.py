@@ -27,6 +27,7 @@ from ocimodel.trust.verdict import FORMAT_DENIED, Finding, Verdict
 from ocimodel.verbs.deciding import decide
 
 SOURCE = "source"
+_FILES_ONLY = "gate coverage: its signatures cover the files alone; a promotion would vouch for the whole manifest"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,6 +113,8 @@ def judge(
     waiting = [gate.title for gate in rules.gates if waits_for(gate, line)]
     skipped = tuple(Line(name=name, outcome="skip", detail="this promotion fulfils it") for name in waiting)
     gates = replace(gates, lines=(*gates.lines, *skipped))
+    if verdict.verified is not None and verdict.verified.files_only:
+        gates = gates.with_own("coverage", Finding(exit_code=12, reason="files-only", detail=_FILES_ONLY), "")
     if allowed:
         gates = gates.with_own("promoter", _promoter(key, allowed, rules, now), f"{key} may promote here")
     for finding in self_approved(found):
