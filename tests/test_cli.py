@@ -77,7 +77,7 @@ MISUSES = [
         id="required-option",
     ),
     pytest.param(f"attest {REF} --type", "option '--type' requires an argument", "ocimodel attest", id="value"),
-    pytest.param("key frobnicate", "no such command 'frobnicate'", "ocimodel key", id="subcommand"),
+    pytest.param("key xyzzy", "no such command 'xyzzy'", "ocimodel key", id="subcommand"),
     pytest.param(f"list {REF} more", "got unexpected extra argument(s) (more)", "ocimodel list", id="too-many"),
 ]
 

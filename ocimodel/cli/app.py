@@ -58,6 +58,7 @@ COMMANDS: Mapping[str, str] = {
     "lineage": "lineage",
     "key": "key",
     "policy": "policy",
+    "revoke": "revoke",
     "cache": "cache",
     "login": "login",
     "logout": "login",
@@ -65,7 +66,7 @@ COMMANDS: Mapping[str, str] = {
 }
 """The commands in the order of the help, and the module of each below this package."""
 
-GROUPS = frozenset({"attest", "key", "policy", "cache"})
+GROUPS = frozenset({"attest", "key", "policy", "cache", "revoke"})
 """Commands that are followed by another one."""
 
 

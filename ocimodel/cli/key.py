@@ -8,6 +8,7 @@ import typer
 
 from ocimodel.cli import material, options
 from ocimodel.cli.command import command
+from ocimodel.cli.revoke import ring
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.text import table
 from ocimodel.errors import OcimodelError, StorageError, UsageError
@@ -205,3 +206,6 @@ def _public_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a directory", hint="Name the directory that holds the keys.")
     return sorted(path for path in folder.glob("*.pub") if path.is_file())
+
+
+app.add_typer(ring)
