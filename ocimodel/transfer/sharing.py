@@ -122,8 +122,9 @@ class Sharing:
         """What to go for now: what lies on this machine, and what nobody else is fetching; each blob once."""
         if not left:
             return [], Bases()
-        bases = self._bases()
+        # In this order: a pull that ends is remembered first, and then takes its record away.
         landings = [pair for flight in self._flights.others() for pair in flight.landings.items()]
+        bases = self._bases()
         for digest, landing in [*self._landings.items(), *landings]:
             for place in landing.places:
                 bases.add_blob(place, digest, landing.size)
