@@ -7,15 +7,16 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
 from ocimodel.errors import DigestMismatchError, StorageError, UnavailableError
+from ocimodel.model.chunking import ChunkHasher
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.stores.memory import MemoryStore
-from ocimodel.stores.protocol import BlobStream, Source
+from ocimodel.stores.protocol import BlobStream, Source, blocks
 from ocimodel.transfer import download, ranged
 from ocimodel.transfer.jobs import Job
 from ocimodel.transfer.meter import Meter
@@ -124,6 +125,70 @@ def test_broken_streams_are_carried_on(tmp_path: Path, size: int) -> None:
     download.fetch_all(store, [job(blob, tmp_path, done)], meter)
     blob.digest.check((tmp_path / "weights").read_bytes(), "weights")
     assert store.sent == meter.count == size
+
+
+class Killed(Exception):
+    """What ends a run in the middle of things."""
+
+
+def chunked(store: Trouble, blob: Descriptor, directory: Path, done: list[Path]) -> Job:
+    """With an index: chunks of 16 MiB, since no tensors say otherwise."""
+    hasher = ChunkHasher(blob.size, (), "blake3")
+    with store.open_blob(blob) as stream:
+        for block in blocks(stream, memoryview(bytearray(MIB))):
+            hasher.update(block)
+    store.sent = 0
+    return replace(job(blob, directory, done), index=hasher.index(blob.digest))
+
+
+def half_done(store: Trouble, entry: Job) -> None:
+    """Fetch until half of the bytes have come."""
+
+    def kill(_at: int, _block: memoryview) -> None:
+        if store.sent > entry.descriptor.size // 2:
+            raise Killed
+
+    store.spoil = kill
+    with pytest.raises(Killed):
+        download.fetch_all(store, [entry], Meter())
+    store.spoil = lambda _at, _block: None
+
+
+def test_what_came_of_chunks_before_a_kill_is_not_fetched_again(tmp_path: Path) -> None:
+    """No chunk was complete; what had come of them is checked with the rest of them."""
+    store, done, meter = Trouble(), list[Path](), Counter()
+    blob = put(store, LARGE)
+    entry = chunked(store, blob, tmp_path, done)
+    half_done(store, entry)
+    download.fetch_all(store, [entry], meter)
+    blob.digest.check((tmp_path / "weights").read_bytes(), "weights")
+    assert done
+    assert meter.count == LARGE
+    assert store.sent < LARGE + download.CONNECTIONS * ranged.NOTE + MIB
+
+
+def test_bytes_that_went_bad_after_a_kill_are_fetched_again(tmp_path: Path) -> None:
+    """The journal spoke of them, and the disk has others: their chunks come once more, and only these."""
+    store, done, meter = Trouble(), list[Path](), Counter()
+    blob = put(store, LARGE)
+    entry = chunked(store, blob, tmp_path, done)
+    half_done(store, entry)
+    with entry.part.open("r+b") as file:
+        file.seek(5)
+        file.write(b"other bytes")
+    download.fetch_all(store, [entry], meter)
+    blob.digest.check((tmp_path / "weights").read_bytes(), "weights")
+    assert meter.count == LARGE
+    assert store.sent < LARGE + 17 * MIB + download.CONNECTIONS * ranged.NOTE
+
+
+def test_what_was_noted_counts_where_there_is_no_index_any_more(tmp_path: Path) -> None:
+    store, done = Trouble(), list[Path]()
+    blob = put(store, LARGE)
+    half_done(store, chunked(store, blob, tmp_path, done))
+    download.fetch_all(store, [job(blob, tmp_path, done)], Meter())
+    blob.digest.check((tmp_path / "weights").read_bytes(), "weights")
+    assert store.sent < LARGE + download.CONNECTIONS * ranged.NOTE + MIB
 
 
 @pytest.mark.parametrize("size", [3 * MIB, LARGE])

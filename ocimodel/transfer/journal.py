@@ -1,8 +1,11 @@
 """What of a part has been written already: a list of ranges that survives a kill.
 
-Each line of the journal is ``start stop`` of bytes that lie in the part file. It is appended to after the bytes
-were written, so that it never claims more than the page cache holds. It saves transfers, not checks: whatever it
-says, the bytes are hashed before they are believed, and a journal that disagrees with its part is thrown away.
+    START STOP      these bytes lie in the part file
+    START STOP ?    these do too, but their chunk was not complete, so that nobody has checked it
+
+A line is appended after the bytes were written, so that it never claims more than the page cache holds. It saves
+transfers, not checks: whatever it says, the bytes are hashed before they are believed, and a journal that disagrees
+with its part is thrown away.
 """
 
 from __future__ import annotations
@@ -53,6 +56,15 @@ class Ranges:
             result.append((at, size))
         return [item for item in result if item[0] < item[1]]
 
+    def around(self, offset: int, stop: int) -> tuple[int, int]:
+        """How far the bytes from ``offset`` on are there, and from where on they are again; at most ``stop``."""
+        for low, high in self._ranges:
+            if low <= offset < high:
+                return min(high, stop), stop
+            if offset < low < stop:
+                return offset, low
+        return offset, stop
+
     def frontier(self) -> int:
         """How many bytes from 0 on are there without a gap."""
         return self._ranges[0][1] if self._ranges and self._ranges[0][0] == 0 else 0
@@ -69,6 +81,8 @@ class Journal:
         self._path = path
         self._size = size
         self._ranges = Ranges()
+        self._notes = Ranges()
+        """What an earlier run noted. What this one notes is of no use to itself, and may be bad by now."""
         self._changed = threading.Condition()
         self._file = -1
 
@@ -90,12 +104,13 @@ class Journal:
             return
         for line in text.split(b"\n")[:-1]:
             numbers = line.split()
-            if len(numbers) != 2 or not all(number.isdigit() for number in numbers):
+            noted = numbers[2:] == [b"?"]
+            if (len(numbers) != 2 and not noted) or not all(number.isdigit() for number in numbers[:2]):
                 break
-            start, stop = (int(number) for number in numbers)
+            start, stop = (int(number) for number in numbers[:2])
             if not start < stop <= min(length, self._size):
                 break
-            self._ranges.add(start, stop)
+            (self._notes if noted else self._ranges).add(start, stop)
 
     def wrote(self, start: int, stop: int) -> int:
         """The bytes [start, stop) have been written to the part; returns how many of them are new."""
@@ -106,13 +121,32 @@ class Journal:
             self._changed.notify_all()
             return self._ranges.covered() - before
 
+    def note(self, start: int, stop: int) -> None:
+        """The bytes [start, stop) have been written, for a later run to check, should this one be killed."""
+        os.write(self._file, b"%d %d ?\n" % (start, stop))
+
+    def noted(self, offset: int, stop: int) -> tuple[int, int]:
+        """How far an earlier run noted the bytes from ``offset`` on, and from where on again; at most ``stop``."""
+        with self._changed:
+            return self._notes.around(offset, stop)
+
+    def adopt(self) -> None:
+        """There are no chunks to check: what was noted is as good as what was written."""
+        with self._changed:
+            for low, high in self._notes._ranges:
+                self._ranges.add(low, high)
+            self._notes = Ranges()
+
     def lost(self, start: int, stop: int) -> None:
         """The bytes [start, stop) turned out to be bad and must come again."""
         with self._changed:
             self._ranges.remove(start, stop)
+            self._notes.remove(start, stop)
             os.ftruncate(self._file, 0)
             for low, high in self._ranges._ranges:
                 os.write(self._file, b"%d %d\n" % (low, high))
+            for low, high in self._notes._ranges:
+                os.write(self._file, b"%d %d ?\n" % (low, high))
 
     def gaps(self) -> list[tuple[int, int]]:
         with self._changed:

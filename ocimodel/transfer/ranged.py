@@ -28,6 +28,8 @@ from ocimodel.transfer.pace import Pace
 
 SEGMENT = 32 * 1024 * 1024
 MIN_SEGMENT = 8 * 1024 * 1024
+NOTE = 1024 * 1024
+"""So many bytes of a chunk that is not complete a kill may cost, of each connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,8 @@ class Transfer:
         self._journal = Journal.open(job.part, job.descriptor.size)
         self._fd = os.open(job.part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
         os.ftruncate(self._fd, job.descriptor.size)
+        if job.index is None:
+            self._journal.adopt()
         self._unchecked = self._journal.covered() > 0
         """Whether there are bytes here whose chunks nobody has checked: those of an earlier run, or of a base."""
         progress(self._journal.covered())
@@ -149,13 +153,22 @@ class Transfer:
         while at < segment.stop and not self._whole.is_set():
             before = at
             failure = None
+            stop = segment.stop
+            if check is not None:
+                known, stop = self._journal.noted(at, stop)
+                if known > at:
+                    bad += self._read_again(at, known, check, buffer)
+                    at = known
+                    continue
             try:
-                with self._store.open_blob(self.job.descriptor, at, segment.stop) as stream:
+                with self._store.open_blob(self.job.descriptor, at, stop) as stream:
                     if stream.start < at:
                         break
-                    for block in self._blocks(stream, segment.stop - at, buffer):
+                    since = at
+                    for block in self._blocks(stream, stop - at, buffer):
                         bad += self._put(block, at, check)
                         at += len(block)
+                        since = self._note(since, at)
                         if self._whole.is_set():
                             return []
             except UnavailableError as error:
@@ -191,6 +204,9 @@ class Transfer:
         if check is None:
             self._progress(self._journal.wrote(at, at + len(block)))
             return []
+        return self._checked(block, check)
+
+    def _checked(self, block: memoryview, check: ChunkCheck) -> list[Chunk]:
         bad: list[Chunk] = []
         self._progress(len(block))
         for chunk, good in check.update(block):
@@ -198,9 +214,28 @@ class Transfer:
                 self._journal.wrote(chunk.start, chunk.stop)
             else:
                 self._progress(-chunk.size)
+                self._journal.lost(chunk.start, chunk.stop)
                 self._bad(chunk)
                 bad.append(chunk)
         return bad
+
+    def _read_again(self, start: int, stop: int, check: ChunkCheck, buffer: memoryview) -> list[Chunk]:
+        """Check bytes that a run which was killed had fetched; returns the chunks that end in them and are bad."""
+        bad: list[Chunk] = []
+        while start < stop:
+            count = os.preadv(self._fd, [buffer[: min(len(buffer), stop - start)]], start)
+            if not count:
+                raise OSError(5, "the part is shorter than what was written to it", str(self.job.part))
+            bad += self._checked(buffer[:count], check)
+            start += count
+        return bad
+
+    def _note(self, since: int, at: int) -> int:
+        """Note what was written of chunks that are not complete, now and then; from where on nothing is noted."""
+        if self.job.index is None or at - since < NOTE:
+            return since
+        self._journal.note(since, at)
+        return at
 
     def _bad(self, chunk: Chunk) -> None:
         with self._lock:
