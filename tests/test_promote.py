@@ -6,12 +6,19 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ocimodel.keys.specs import load_signer
 from ocimodel.oci import media
+from ocimodel.oci.reference import Reference
+from ocimodel.stores.opening import Access
+from ocimodel.trust.files import load
+from ocimodel.verbs import promote as verb
 from tests.commands import Ran, events, run
 from tests.documents import check
 from tests.hostile import HostileRegistry, Switches
@@ -346,3 +353,29 @@ def test_command_lines_that_cannot_be_meant(world: World, words: tuple[str, ...]
     pinned = f"{world.place('staging')}@{world.digest}"
     assert world.promote(world.dev, pinned, "staging").code == 2
     assert world.untouched("staging")
+
+
+def test_a_clock_that_goes_back_does_not_lower_the_number(world: World) -> None:
+    """Nor do two promoters at once, of whom one has a slower clock."""
+    world.to_staging()
+    first = world.promote(world.dev, world.staging, "staging", "--json").document["promotion"]["sequence"]
+    wish = verb.Wish(
+        source=Reference.parse(world.dev),
+        target=Reference.parse(world.staging),
+        policy=load(world.policy),
+        signer=load_signer(str(world.key("staging"))),
+        renew=True,
+    )
+    earlier = datetime.now(UTC) - timedelta(hours=1)
+    assert verb.promote(wish, access=Access(), now=earlier).sequence == first + 1
+    world.newer()
+    assert verb.promote(replace(wish, renew=False), access=Access(), now=earlier).sequence == first + 2
+
+
+def test_a_mirror_is_judged_under_the_canonical_name(world: World) -> None:
+    mirror = f"{world.place('dev')}-mirror:next"
+    assert world.promote(world.dev, mirror, "staging").code == 12  # no scope
+    name = world.place("staging")
+    done = world.promote(world.dev, mirror, "staging", "--as", name)
+    assert (done.code, done.out) == (0, f"{mirror}@{world.digest}\n")
+    assert run("verify", mirror, "--policy", world.policy, "--as", name).code == 0
