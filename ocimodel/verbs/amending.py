@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ocimodel import jsonio
-from ocimodel.errors import NotFoundError, StorageError, UsageError
+from ocimodel.errors import NotFoundError, UsageError
+from ocimodel.transfer.alone import alone
 from ocimodel.transfer.staging import write_atomically
 from ocimodel.trust.amending import Amended
 from ocimodel.trust.counting import most
@@ -48,7 +48,7 @@ def amend(path: Path, change: Callable[[dict[str, Any], TrustPolicy], Amended]) 
             f"{path} is YAML, which is not rewritten", hint="Keep the policy as JSON, or edit it by hand."
         )
     path = path.resolve()  # a link is kept; what it leads to changes
-    with _alone(path):
+    with alone(path):
         before = load(path)
         data = read(path, MAX_BYTES, "policy")
         amended = change(json.loads(data), before)
@@ -79,17 +79,3 @@ def _dead(policy: TrustPolicy) -> Iterator[str]:
         ]
         if not active or most(rules.demand, active):
             yield f"nothing new can pass the scope {rules.match}: too few of its signers are active"
-
-
-@contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(path.with_name(f".{path.name}.lock"), mode=0o600, timeout=30)
-    try:
-        with lock:
-            yield
-    except Timeout:
-        raise StorageError(f"{path} is being changed by another process", hint="Try again.") from None
-    except PermissionError as error:
-        raise StorageError(f"cannot change {path}: {error.strerror}") from None

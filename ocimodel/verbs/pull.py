@@ -41,6 +41,7 @@ from ocimodel.transfer.staging import write_atomically
 from ocimodel.trust.claims import format_time
 from ocimodel.trust.policy import TrustPolicy
 from ocimodel.trust.verdict import Verdict, Verified
+from ocimodel.verbs import remembering
 from ocimodel.verbs.blobs import check_blob
 from ocimodel.verbs.deciding import decide
 from ocimodel.verbs.evidence import gather
@@ -133,6 +134,7 @@ def pull(
         screen: Screen | None = None
         if policy is not None:
             asked = judged_name(reference, name)
+            policy = remembering.with_floor(policy, asked, reference, state)
             verdict, _, documents = decide(store, subject, raw, asked, policy, now, context)
             screen = Screen(policy, verdict)
             grant = verdict.raise_if_refused()
@@ -185,6 +187,8 @@ def pull(
         )
         written = receipts.write(state, paper, receipt)
         remember(place, paper)
+        if policy is not None and verdict is not None:
+            remembering.remember(policy, judged_name(reference, name), reference, state, subject.digest, verdict)
         if kept is not None and selection.everything:
             kept.enlist(artifact.manifest)
     unpacked.warnings += warnings

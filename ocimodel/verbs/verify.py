@@ -17,6 +17,7 @@ from ocimodel.stores.opening import Access, open_store, target_of
 from ocimodel.stores.protocol import Progress, Store
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.parallel import run_all
+from ocimodel.transfer.places import state_dir
 from ocimodel.trust.policy import TrustPolicy
 from ocimodel.verbs.blobs import check_blob
 from ocimodel.verbs.deciding import decide
@@ -26,6 +27,7 @@ from ocimodel.verbs.judging import (
     judged_name,
     verdict_checks,
 )
+from ocimodel.verbs.remembering import with_floor
 
 _NO_CONTEXT: Mapping[str, str] = {}
 _READERS = 4
@@ -55,6 +57,7 @@ def verify_artifact(
     with open_store(reference, access) as store:
         subject, raw = store.get_manifest(target_of(reference, store))
         asked = judged_name(reference, name)
+        policy = with_floor(policy, asked, reference, state_dir())
         verdict, _, _ = decide(store, subject, raw, asked, policy, now or datetime.now(UTC), context)
         verdict.raise_if_refused()
         checks = [Check("manifest", "pass", f"{subject.digest}, {subject.size} bytes"), *verdict_checks(verdict)]
