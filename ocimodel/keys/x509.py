@@ -148,6 +148,11 @@ def issued(child: Certificate, issuer: Certificate) -> bool:
     return _signed(child.der, issuer.der)
 
 
+def is_called(certificate: Certificate, issuer: x509.Name, serial: int) -> bool:
+    """Whether these are its issuer and serial number, by which CMS names the certificate of a signer."""
+    return certificate.serial == serial and certificate.issuer_der == issuer.public_bytes()
+
+
 @lru_cache(maxsize=1024)
 def _signed(child: bytes, issuer: bytes) -> bool:
     try:

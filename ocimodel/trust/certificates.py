@@ -1,42 +1,48 @@
 """Certificate authorities as lines of the key ring: whoever has a chain to one of these roots, under these names.
 
     "certificates": {"acme": {"rootsFile": "acme-root.pem",
-                              "subjects": ["C=US, ST=WA, O=acme, OU=models"]}}
+                              "subjects": ["C=US, ST=WA, O=acme, OU=models"],
+                              "timestampRootsFile": "tsa.pem", "timestamp": "afterExpiry"}}
 
 The rules are those of the Notary Project at level strict. Its signatures are opened, and no others: a chain in
 another format has no rules that its writers agree on.
 
 Guarantees: those of `ring`. A chain is trusted where a root of the line is part of it, byte for byte, and the chain
-is in order; the leaf's subject has to match. Every certificate of the chain has to be valid: now, or at a trusted
-time.
+is in order; the leaf's subject has to match. Every certificate of the chain has to be valid: now, or all the while
+that a time-stamping authority whose root is in the line leaves open for the moment of signing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from ocimodel.attest.notary import AUTHORITY, X509, NotarySignature
 from ocimodel.attest.signed import Signed
-from ocimodel.errors import FormatError, UsageError
+from ocimodel.errors import ConfigurationError, FormatError, UsageError
 from ocimodel.jsonio import Node
 from ocimodel.keys.public import PublicKey
 from ocimodel.keys.sealing import opens
 from ocimodel.trust import chains, subjects
+from ocimodel.trust.claims import format_time
 from ocimodel.trust.evidence import thumbprint_name
 from ocimodel.trust.fields import strings, word
 from ocimodel.trust.ring import ALWAYS, Opening, Role, Standing, Trusted
 from ocimodel.trust.verdict import Finding
 
 if TYPE_CHECKING:
+    from ocimodel.keys.timestamps import Stamp
     from ocimodel.keys.x509 import Certificate
     from ocimodel.trust.kinds import Line
 
 Kind = Literal["ca", "signingAuthority"]
+Timestamp = Literal["always", "afterExpiry"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
+TIMESTAMPS: Final[tuple[Timestamp, ...]] = get_args(Timestamp)
 _SCHEMES: Final = {"ca": X509, "signingAuthority": AUTHORITY}
+_STAMPS: Final = ("timestampRoots", "timestampRootsFile")
 ANYBODY: Final = "*"
 
 
@@ -48,12 +54,16 @@ class CertificateEntry:
         roots: DER.
         subjects: patterns, of which a leaf has to match one; None takes every leaf.
         kind: whose roots these are. A signing authority states itself when a signature was made, and is believed.
+        stamps: roots of time-stamping authorities, DER; where there are none, tokens are not looked at.
+        timestamp: whether each signature needs a token, or those alone whose certificates have expired.
     """
 
     id: str
     roots: frozenset[bytes] = field(repr=False)
     subjects: tuple[subjects.Subject, ...] | None
     kind: Kind = "ca"
+    stamps: frozenset[bytes] = field(default=frozenset(), repr=False)
+    timestamp: Timestamp = "always"
     roles: frozenset[Role] = frozenset()
     standing: Standing = field(default=ALWAYS)
 
@@ -84,20 +94,54 @@ class CertificateEntry:
             )
         if not _made(leaf, signed):
             return Opening(keyid=leaf.keyid, identity=who, forged=True)
-        moment = signed.time if self.kind == "signingAuthority" else None
-        problem = self._validity(chain, moment, now, leeway)
+        moment, problem = self._validity(chain, signed, now, leeway)
         return Opening(keyid=leaf.keyid, identity=who, time=moment, problem=problem)
 
     def _validity(
-        self, chain: Sequence[Certificate], moment: datetime | None, now: datetime, leeway: timedelta
-    ) -> Finding | None:
-        if moment is None:
-            return chains.expired(chain, now, leeway)
-        wrong = chains.outside(chain, moment, moment)
-        if not wrong:
-            return None
-        detail = f"the signature was made when its certificates were not valid: {wrong}"
-        return Finding(exit_code=15, reason="certificate-expired", detail=detail)
+        self, chain: Sequence[Certificate], signed: NotarySignature, now: datetime, leeway: timedelta
+    ) -> tuple[datetime | None, Finding | None]:
+        """When the signature existed, if somebody trusted says so; and what that makes of its certificates."""
+        if self.kind == "signingAuthority":
+            return signed.time, _outside(chain, signed.time, signed.time, "made")
+        expired = chains.expired(chain, now, leeway)
+        if not self.stamps:
+            return None, expired
+        stamp, wrong = _stamp(signed, self.stamps, chains.shift(now, leeway))
+        if stamp is not None:
+            outside = _outside(chain, stamp.earliest, stamp.latest, "timestamped")
+            if outside is None or expired or self.timestamp == "always":
+                return stamp.latest, outside
+            return None, None
+        if expired:
+            return None, replace(expired, detail=f"{expired.detail}, and {wrong}")
+        return None, Finding(exit_code=13, reason="timestamp", detail=wrong) if self.timestamp == "always" else None
+
+
+def _outside(chain: Sequence[Certificate], earliest: datetime, latest: datetime, done: str) -> Finding | None:
+    wrong = chains.outside(chain, earliest, latest)
+    if not wrong:
+        return None
+    detail = f"the signature was {done} when a certificate was not valid: {wrong}"
+    return Finding(exit_code=15, reason="certificate-expired", detail=detail)
+
+
+def _stamp(signed: NotarySignature, roots: frozenset[bytes], now: datetime) -> tuple[Stamp | None, str]:
+    """What its token proves; else why it proves nothing."""
+    from ocimodel.keys import timestamps
+
+    if not signed.timestamps:
+        return None, "the signature carries no timestamp"
+    try:
+        stamp = timestamps.check(signed.timestamps[0], signed.signature, sorted(roots))
+        chain = chains.read(stamp.chain)
+    except FormatError as error:
+        return None, error.message
+    wrong = chains.broken(chain, "timestamping") or chains.outside(chain, stamp.earliest, stamp.latest)
+    if wrong:
+        return None, f"the timestamp's certificates are not in order: {wrong}"
+    if stamp.earliest > now:
+        return None, f"the timestamp is of {format_time(stamp.earliest)}, which has not come yet"
+    return stamp, ""
 
 
 def _made(leaf: Certificate, signed: Signed) -> bool:
@@ -112,17 +156,34 @@ def entry(line: Line) -> Trusted:
     from ocimodel.trust.kinds import STANDING
 
     node = line.node
-    node.only("roots", "rootsFile", "subjects", "kind", *STANDING)
-    pem, where = line.material("roots", "rootsFile")
-    kind = node.find("kind")
+    node.only("roots", "rootsFile", "subjects", "kind", *_STAMPS, "timestamp", *STANDING)
+    kind, timestamp = node.find("kind"), node.find("timestamp")
+    stamps = any(node.find(name) for name in _STAMPS)
+    if stamps:
+        _can_stamp(node, kind)
+    elif timestamp is not None:
+        timestamp.fail(f"needs {' or '.join(_STAMPS)}: whose timestamps count")
     return CertificateEntry(
         id=line.id,
-        roots=_roots(pem, where),
+        roots=_roots(*line.material("roots", "rootsFile")),
         subjects=_subjects(node.get("subjects")),
         kind=word(kind, KINDS) if kind else "ca",
+        stamps=_roots(*line.material(*_STAMPS)) if stamps else frozenset(),
+        timestamp=word(timestamp, TIMESTAMPS) if timestamp else "always",
         roles=line.roles,
         standing=line.standing,
     )
+
+
+def _can_stamp(node: Node, kind: Node | None) -> None:
+    from ocimodel.keys import timestamps
+
+    if kind is not None and kind.value == "signingAuthority":
+        kind.fail("a signing authority states the time itself: leave the roots of timestamps out")
+    try:
+        timestamps.available()
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{node.path}: {error.message}", hint=error.hint) from None
 
 
 def _roots(pem: bytes, where: Node) -> frozenset[bytes]:

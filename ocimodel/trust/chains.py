@@ -72,9 +72,9 @@ def outside(
 ) -> str:
     """Which of ``chain`` was not valid at every moment from ``earliest`` to ``latest``; empty where all were."""
     for certificate in chain:
-        if _shift(earliest, leeway) < certificate.not_before:
+        if shift(earliest, leeway) < certificate.not_before:
             return f"{certificate.name} is valid only from {format_time(certificate.not_before)} on"
-        if _shift(latest, -leeway) > certificate.not_after:
+        if shift(latest, -leeway) > certificate.not_after:
             return f"{certificate.name} was valid until {format_time(certificate.not_after)}"
     return ""
 
@@ -98,7 +98,7 @@ def expired(chain: Sequence[Certificate], now: datetime, leeway: timedelta) -> F
     wrong = outside(chain, now, now, leeway)
     if not wrong:
         return None
-    early = any(_shift(now, leeway) < certificate.not_before for certificate in chain)
+    early = any(shift(now, leeway) < certificate.not_before for certificate in chain)
     reason = "certificate-not-yet-valid" if early else "certificate-expired"
     return Finding(exit_code=15, reason=reason, detail=f"the certificate {wrong}")
 
@@ -140,7 +140,8 @@ def _usage(certificate: Certificate, purpose: Purpose) -> str:
     return ""
 
 
-def _shift(moment: datetime, by: timedelta) -> datetime:
+def shift(moment: datetime, by: timedelta) -> datetime:
+    """``moment + by``, or ``moment`` where time ends before."""
     try:
         return moment + by
     except OverflowError:

@@ -14,6 +14,7 @@ from tests.commands import run
 from tests.interop.conftest import pushed
 from tests.real.notation import Notation
 from tests.real.registry import RealRegistry
+from tests.tsa import authority, serving
 
 pytestmark = pytest.mark.peer
 
@@ -144,7 +145,7 @@ def test_what_notation_signs_is_judged_as_notation_judges_it(
 def test_what_has_expired(
     distribution: RealRegistry, model: Path, notation: Notation, tmp_path: Path, envelope: str
 ) -> None:
-    """The signature. (With a certificate that has ended notation does not sign.) A policy has a minute of leeway."""
+    """The signature: with a certificate that has ended, notation does not sign. A policy has a minute of leeway."""
     files = Files(tmp_path, issued())
     notation.key("mine", files.key, files.chain)
     reference = pushed(model, distribution.fresh())
@@ -158,3 +159,29 @@ def test_what_has_expired(
         ran = run("verify", reference, *trust, "--json")
         expected = (15, ["expired"]) if trust[0] == "--key" else (0, [])
         assert (ran.code, [item["reason"] for item in ran.document["reasons"]]) == expected
+
+
+@ENVELOPES
+def test_timestamps(
+    distribution: RealRegistry, model: Path, notation: Notation, tmp_path: Path, envelope: str
+) -> None:
+    """notation stamps at an authority of the tests' own, and both of us look who it was."""
+    files = Files(tmp_path, issued())
+    tsa, stranger = authority(20, **recent()), authority(50, **recent())
+    for name, certificates in (("tsa", tsa), ("stranger", stranger)):
+        (tmp_path / f"{name}.pem").write_bytes(certificates[-1].pem)
+    notation.key("mine", files.key, files.chain)
+    reference = pushed(model, distribution.fresh())
+    with serving(tsa) as url:
+        words = ["--timestamp-url", url, "--timestamp-root-cert", str(tmp_path / "tsa.pem")]
+        notation.sign(reference, "--signature-format", envelope, *words)
+    for name, fine in (("tsa", True), ("stranger", False)):
+        notation.run("cert", "add", "--type", "tsa", "--store", name, tmp_path / f"{name}.pem")
+        notation.trust(files.root)
+        notation.policy(["ca:test", f"tsa:{name}"])
+        assert (notation.verify(reference, check=False).returncode == 0) == fine
+        ran = run("verify", reference, "--policy", files.policy(timestampRootsFile=f"{name}.pem"))
+        assert ran.code == (0 if fine else 13), ran.err
+    files.sign(unstamped := pushed(model, distribution.fresh()))
+    assert notation.verify(unstamped, check=False).returncode != 0
+    assert run("verify", unstamped, "--policy", files.policy(timestampRootsFile="tsa.pem")).code == 13
