@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -82,6 +82,16 @@ def said(
     about = subject(raw)
     statement = attestation_statement(about.digest, kind, json.dumps(predicate).encode(), claims)
     return read(attachment(signer, statement=statement, about=about, to=about, predicate_type=kind))
+
+
+def summary(time: datetime = NOW, name: str = NAME, inputs: Sequence[Digest] = ()) -> dict[str, Any]:
+    """The predicate of a verification summary."""
+    return {
+        "verificationResult": "PASSED",
+        "resourceUri": f"oci://{name}",
+        "timeVerified": format_time(time),
+        "inputAttestations": [{"digest": {"sha256": digest.hex}} for digest in inputs],
+    }
 
 
 def evidence(*candidates: Candidate, raw: bytes = SAFE, name: str = NAME, **more: Any) -> Evidence:
@@ -400,7 +410,7 @@ def test_a_number_that_nobody_trusted_signed_raises_nothing() -> None:
     verdict = judge({"minSequence": 7}, signature(), signature(MALLORY, {media.CLAIM_SEQUENCE: "9"}))
     assert reasons(verdict) == [(18, "rollback")]
     gate = {"predicateType": media.SLSA_SUMMARY, "from": ["carol"]}
-    numbered = said(CAROL, {}, media.SLSA_SUMMARY, {media.CLAIM_SEQUENCE: "9"})
+    numbered = said(CAROL, summary(), media.SLSA_SUMMARY, {media.CLAIM_SEQUENCE: "9"})
     assert judge({"minSequence": 7, "attestations": [gate]}, signature(), numbered).outcome == "pass"
     assert judge({"minSequence": 7}, signature(), numbered).outcome == "fail"
 
@@ -481,10 +491,76 @@ def test_a_trusted_time_says_how_old_a_statement_is() -> None:
 
 def test_known_predicates_say_when_by_themselves() -> None:
     gate = {"predicateType": media.SLSA_SUMMARY, "from": ["carol"], "maxAge": "1d"}
-    young = said(CAROL, {"timeVerified": format_time(NOW - timedelta(hours=3))}, media.SLSA_SUMMARY)
-    old = said(CAROL, {"timeVerified": format_time(NOW - timedelta(hours=30))}, media.SLSA_SUMMARY)
+    young = said(CAROL, summary(NOW - timedelta(hours=3)), media.SLSA_SUMMARY)
+    old = said(CAROL, summary(NOW - timedelta(hours=30)), media.SLSA_SUMMARY)
     assert judge({"attestations": [gate]}, signature(), young).outcome == "pass"
     assert judge({"attestations": [gate]}, signature(), old).outcome == "fail"
+
+
+# --- verification summaries ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("predicate", "claims", "passes"),
+    [
+        (summary(), {media.CLAIM_ENVIRONMENT: "prod"}, True),
+        (summary(), {}, False),
+        (summary(), {media.CLAIM_ENVIRONMENT: "staging"}, False),
+        (summary(name="registry.example.org/other"), {media.CLAIM_ENVIRONMENT: "prod"}, False),
+        (summary() | {"verificationResult": "FAILED"}, {media.CLAIM_ENVIRONMENT: "prod"}, False),
+        ({"verificationResult": "PASSED"}, {media.CLAIM_ENVIRONMENT: "prod"}, False),
+    ],
+)
+def test_a_summary_is_for_one_repository_and_one_environment(
+    predicate: dict[str, Any], claims: dict[str, str], passes: bool
+) -> None:
+    gate = {"predicateType": media.SLSA_SUMMARY, "from": ["carol"]}
+    found = said(CAROL, predicate, media.SLSA_SUMMARY, claims)
+    verdict = judge({"environment": "prod", "attestations": [gate]}, signature(), found)
+    assert reasons(verdict) == ([] if passes else [(19, "attestation-fails")])
+
+
+@pytest.mark.parametrize(("environment", "passes"), [("staging", True), ("prod", False), ("", False)])
+def test_the_summary_of_the_step_before(environment: str, passes: bool) -> None:
+    gate = {
+        "predicateType": media.SLSA_SUMMARY,
+        "from": ["carol"],
+        "resource": "registry.example.org/staging/*",
+        "environment": "staging",
+    }
+    claims = {media.CLAIM_ENVIRONMENT: environment} if environment else {}
+    found = said(CAROL, summary(name="registry.example.org/staging/model"), media.SLSA_SUMMARY, claims)
+    assert (judge({"environment": "prod", "attestations": [gate]}, signature(), found).outcome == "pass") is passes
+
+
+RETIRED = {"status": "retired", "retiredAt": "2026-05-01T00:00:00Z"}
+BEFORE, AFTER = datetime(2026, 4, 30, tzinfo=UTC), datetime(2026, 5, 2, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("signer", "time", "of", "carol", "passes"),
+    [
+        (CAROL, BEFORE, signature(), {}, True),
+        (CAROL, AFTER, signature(), {}, False),
+        (CAROL, NOW + timedelta(days=1), signature(), {}, False),
+        (CAROL, BEFORE, signature(ALICE, {"another": "one"}), {}, False),
+        (CAROL, BEFORE, signature(), {"status": "revoked"}, False),
+        (CAROL, BEFORE, signature(), RETIRED, False),
+        (MALLORY, BEFORE, signature(), {}, False),
+        (ALICE, BEFORE, signature(), {}, False),  # nobody vouches for oneself
+        (BOB, BEFORE, signature(), {}, False),  # no promoter
+    ],
+)
+def test_a_summary_by_an_active_promoter_says_when_a_signature_was_there(
+    signer: Signer, time: datetime, of: Candidate, carol: dict[str, Any], passes: bool
+) -> None:
+    for standing in (RETIRED, {"status": "revoked", "compromisedSince": "2026-05-01T00:00:00Z"}):
+        gates = [{"predicateType": "https://example.org/other", "from": ["carol"]}]
+        rules = scope(attestations=gates, checks={"attestations": "audit"}, mode="enforce")
+        keys = ring(alice=line(ALICE, "builder", **standing), carol=line(CAROL, "promoter", **carol))
+        found = said(signer, summary(time, inputs=[of.digest]), media.SLSA_SUMMARY)
+        verdict = policy(document(rules, keys=keys)).evaluate(evidence(signature(), found), NOW)
+        assert (verdict.exit_code == 0) is passes
 
 
 # --- formats --------------------------------------------------------------------------------------------------

@@ -3,6 +3,9 @@
 Guarantees: a gate is passed only by statements of its predicate type, by as many distinct signers of its own list
 as it asks for, made about this very artifact, not expired, young enough, and with a predicate that satisfies its
 JSON Schema. What passes a gate approves nothing, and a signature passes no gate.
+
+A verification summary passes only if it says that the artifact passed, for the repository that is asked about and
+for this environment: the verdict of staging is none about production.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
 
+from ocimodel.attest import summary
 from ocimodel.attest.statement import Statement
 from ocimodel.errors import FormatError
 from ocimodel.oci import media
@@ -21,6 +25,7 @@ from ocimodel.trust.counting import Demand, unfilled
 from ocimodel.trust.evidence import Evidence
 from ocimodel.trust.judge import Judged, Status, Terms
 from ocimodel.trust.ring import Trusted
+from ocimodel.trust.scope import Glob
 from ocimodel.trust.verdict import Finding
 
 TIMES: Final[Mapping[str, tuple[str, ...]]] = {
@@ -40,6 +45,8 @@ class Gate:
         schema: what the predicate must satisfy.
         max_age: how long ago it may have been made.
         time: the member of the predicate that says when; a trusted time of the signature goes before it.
+        resource: of a verification summary, the repositories that it may be for; None is the one asked about.
+        environment: that the statement may be for, instead of the scope's.
     """
 
     predicate_type: str
@@ -48,6 +55,8 @@ class Gate:
     schema: Mapping[str, Any] | None = field(default=None, hash=False)
     max_age: timedelta | None = None
     time: tuple[str, ...] = ()
+    resource: Glob | None = None
+    environment: str = ""
 
     @property
     def title(self) -> str:
@@ -72,11 +81,11 @@ def judge_gate(gate: Gate, evidence: Evidence, terms: Terms) -> Gated:
         for item in evidence.candidates
         if item.signed is not None and item.signed.predicate_type == gate.predicate_type
     )
-    judged = statements(replace(evidence, candidates=own), _terms(terms, asked))
+    judged = statements(replace(evidence, candidates=own), _terms(terms, asked, gate))
     passing: list[Judged] = []
     failing: list[tuple[Judged, str]] = []
     for item in judged:
-        why = item.detail if item.status is not Status.GOOD else _problem(gate, item, terms)
+        why = item.detail if item.status is not Status.GOOD else _problem(gate, item, terms, evidence.name)
         if why:
             failing.append((item, why))
         else:
@@ -86,16 +95,21 @@ def judge_gate(gate: Gate, evidence: Evidence, terms: Terms) -> Gated:
     return Gated(gate=gate, passing=tuple(passing), failing=tuple(failing), finding=finding)
 
 
-def _terms(terms: Terms, asked: tuple[Trusted, ...]) -> Terms:
+def _terms(terms: Terms, asked: tuple[Trusted, ...], gate: Gate) -> Terms:
     """As for signatures, but for what only signatures have to say."""
-    deployment = replace(terms.deployment, required={}, facts={})
+    given = dict(terms.deployment.given) | ({"environment": gate.environment} if gate.environment else {})
+    deployment = replace(terms.deployment, given=given, required={}, facts={})
     return replace(terms, entries=asked, deployment=deployment, needs_expiry=False, longest=None)
 
 
-def _problem(gate: Gate, item: Judged, terms: Terms) -> str:
+def _problem(gate: Gate, item: Judged, terms: Terms, name: str) -> str:
     statement = item.candidate.statement
     if statement is None:
         return "carries no statement"
+    if gate.predicate_type == media.SLSA_SUMMARY:
+        environment = gate.environment or terms.deployment.given.get("environment", "")
+        if elsewhere := _elsewhere(gate, statement, item.claims, name, environment):
+            return elsewhere
     if gate.max_age is not None:
         time = item.time or _time_in(statement, gate.time or TIMES.get(statement.predicate_type, ()))
         if time is None:
@@ -108,6 +122,20 @@ def _problem(gate: Gate, item: Judged, terms: Terms) -> str:
         from ocimodel.trust.schemas import problem
 
         return problem(gate.schema, statement.predicate)
+    return ""
+
+
+def _elsewhere(gate: Gate, statement: Statement, claims: Mapping[str, str], name: str, environment: str) -> str:
+    """Why a verification summary says nothing about ``name`` in ``environment``."""
+    said = summary.read(statement.predicate)
+    if said is None:
+        return "does not say that it passed"
+    repository = said.resource.removeprefix("oci://")
+    here = gate.resource.matches(repository) if gate.resource else said.resource == summary.resource_uri(name)
+    if not here:
+        return f"was made for {said.resource[:256]}, not for {gate.resource or name}"
+    if environment and claims.get(media.CLAIM_ENVIRONMENT) != environment:
+        return f"was not made for the environment {environment!r}"
     return ""
 
 

@@ -131,6 +131,7 @@ class Terms:
         leeway: by how much this machine's clock may be wrong.
         needs_expiry: whether a signature without an end counts for nothing.
         longest: how far off the end of a signature may lie.
+        seen: times at which candidates are known to have existed, by their digests.
     """
 
     subject: Descriptor
@@ -141,6 +142,7 @@ class Terms:
     leeway: timedelta = timedelta(0)
     needs_expiry: bool = False
     longest: timedelta | None = None
+    seen: Mapping[str, datetime] = field(default_factory=dict)
 
 
 def judge(candidate: Candidate, terms: Terms) -> Judged:
@@ -244,7 +246,7 @@ def _signers(candidate: Candidate, signed: Signed, terms: Terms) -> tuple[tuple[
     """
     found: list[Signer] = []
     forged = False
-    witnessed = terms.ring.time_of(signed)
+    known = (terms.ring.time_of(signed), terms.seen.get(str(candidate.digest)))
     for entry in in_order(terms.entries, candidate.names):
         if isinstance(entry, KeyEntry) and any(isinstance(signer.entry, KeyEntry) for signer in found):
             continue
@@ -252,7 +254,7 @@ def _signers(candidate: Candidate, signed: Signed, terms: Terms) -> tuple[tuple[
         if opening is None or opening.forged:
             forged = forged or opening is not None
             continue
-        time = min(filter(None, (opening.time, witnessed)), default=None)
+        time = min(filter(None, (opening.time, *known)), default=None)
         standing = entry.standing.problem(opening.identity, time, terms.now, terms.leeway)
         problem = _worst([item for item in (standing, opening.problem) if item])
         found.append(Signer(entry=entry, opening=opening, time=time, problem=problem))

@@ -29,6 +29,7 @@ from ocimodel.trust.ring import Ring
 from ocimodel.trust.rules import Revoked, Rules
 from ocimodel.trust.scope import Glob, best, clash
 from ocimodel.trust.verdict import NO_SCOPE, Accepted, Finding, Ruling, Verdict, Verified, decide
+from ocimodel.trust.vouching import vouched
 
 __all__ = ["TrustPolicy", "Verdict", "Verified"]
 
@@ -159,6 +160,7 @@ class TrustPolicy:
             findings.append(Finding(exit_code=12, reason=NO_SCOPE, detail=detail))
             return Assessment(rules=None, content=content, findings=tuple(findings))
         terms = self._terms(evidence, rules, now, _deployment(rules, content, context))
+        terms = replace(terms, seen=vouched(evidence, rules, terms))
         judged, lacking = self._signatures(evidence, rules, terms)
         if lacking and content.unread:
             # Nobody reads the provenance of what is not signed well enough; what it lacks then is signatures alone.
@@ -198,6 +200,7 @@ class TrustPolicy:
         if not deployment.hangs_on_provenance:
             return None
         terms = self._terms(evidence, rules, now, replace(deployment, required={}))
+        terms = replace(terms, seen=vouched(evidence, rules, terms))
         _, lacking = self._signatures(evidence, rules, terms)
         return None if lacking else content.provenance
 

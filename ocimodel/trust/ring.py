@@ -68,6 +68,11 @@ class Standing:
     replaced_by: str = ""
     reason: str = ""
 
+    @property
+    def has_an_end(self) -> bool:
+        """Whether it hangs on when a signature was made."""
+        return self.status != "active" or self.valid_until is not None
+
     def problem(self, who: str, time: datetime | None, now: datetime, leeway: timedelta) -> Finding | None:
         """Why a signature by ``who`` does not count, or None.
 

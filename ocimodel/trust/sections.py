@@ -10,6 +10,7 @@ from ocimodel.attest.predicates import predicate_type
 from ocimodel.errors import FormatError, UsageError
 from ocimodel.jsonio import Node
 from ocimodel.model.formats import FORMATS, PICKLE
+from ocimodel.oci import media
 from ocimodel.trust.context import Requirement
 from ocimodel.trust.counting import MAX_THRESHOLD, Demand
 from ocimodel.trust.fields import digest, duration, names, optional_duration, strings, text, time, word, words
@@ -113,7 +114,9 @@ def _lines(node: Node, ring: Ring) -> frozenset[str]:
 
 
 def _gate(node: Node, ring: Ring) -> Gate:
-    node.only("predicateType", "name", "from", "roles", "threshold", "schema", "maxAge", "time")
+    node.only(
+        "predicateType", "name", "from", "roles", "threshold", "schema", "maxAge", "time", "resource", "environment"
+    )
     listed, roles, threshold = node.find("from"), node.find("roles"), node.find("threshold")
     if listed is None and roles is None:
         node.fail("needs from, roles, or both: whose statement counts")
@@ -125,14 +128,25 @@ def _gate(node: Node, ring: Ring) -> Gate:
     if len(entries) < least:
         (threshold or roles or node).fail(f"asks for {least} signers, and {len(entries)} are there")
     where = node.find("time")
+    kind = _predicate_type(node.get("predicateType"))
     return Gate(
-        predicate_type=_predicate_type(node.get("predicateType")),
+        predicate_type=kind,
         name=text(node.find("name"), limit=256),
         demand=Demand(threshold=least, entries=entries),
         schema=_schema(node.find("schema")),
         max_age=optional_duration(node.find("maxAge")),
         time=tuple(where.string(limit=1024).split(".")) if where else (),
+        resource=_resource(node.find("resource"), kind),
+        environment=text(node.find("environment"), limit=256),
     )
+
+
+def _resource(node: Node | None, kind: str) -> Glob | None:
+    if node is None:
+        return None
+    if kind != media.SLSA_SUMMARY:
+        node.fail(f"is for {media.SLSA_SUMMARY} alone, which names a resource")
+    return _glob(node)
 
 
 def _predicate_type(node: Node) -> str:
