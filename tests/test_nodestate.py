@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ocimodel.attest.statement import signature_statement
@@ -32,6 +32,7 @@ def seen(number: int, *keyids: str) -> Seen:
     return Seen(sequence=number, digest=ONE, keyids=keyids or ("k",))
 
 
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(0, 10**18), min_size=1, max_size=8))
 def test_the_highest_stays(tmp_path_factory: pytest.TempPathFactory, numbers: list[int]) -> None:
     state = tmp_path_factory.mktemp("state")
