@@ -7,7 +7,7 @@
 
 What stands in ``__all__`` is the library; everything else may change. `open` takes what is typed on the command
 line; `push`, `pull`, `sign`, `verify`, `verify_directory` and `diff` take a `Reference`, an `Access`, a
-`TrustPolicy` and what `load_signer` or `load_public` made of a key. All of them raise `ocimodel.errors`, and do
+`TrustPolicy` (of keys, or by `load_policy` of a file) and what `load_signer` or `load_public` made of a key. All of them raise `ocimodel.errors`, and do
 nothing before they know who vouches for what. Importing this costs nothing: each name brings its module when it
 is first used.
 """
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from ocimodel.keys.specs import load_public, load_signer
     from ocimodel.oci.reference import Reference
     from ocimodel.stores.opening import Access
+    from ocimodel.trust.files import load as load_policy
     from ocimodel.trust.policy import TrustPolicy
     from ocimodel.verbs.diff import diff
     from ocimodel.verbs.open import Model
@@ -35,6 +36,7 @@ __all__ = [
     "Reference",
     "TrustPolicy",
     "diff",
+    "load_policy",
     "load_public",
     "load_signer",
     "open",
@@ -51,6 +53,7 @@ _PLACES = {
     "Reference": ("oci.reference", "Reference"),
     "TrustPolicy": ("trust.policy", "TrustPolicy"),
     "diff": ("verbs.diff", "diff"),
+    "load_policy": ("trust.files", "load"),
     "load_public": ("keys.specs", "load_public"),
     "load_signer": ("keys.specs", "load_signer"),
     "open": ("verbs.open", "open_model"),
