@@ -22,7 +22,7 @@ pid {dir}/nginx.pid;
 error_log {dir}/error.log;
 events {{ worker_connections 1024; }}
 http {{
-    log_format wire "$request_method $status $bytes_sent $uri";
+    log_format wire "$request_method $status $bytes_sent $request_length $uri";
     access_log {dir}/wire.log wire;
     client_body_temp_path {dir}/body;
     proxy_temp_path {dir}/proxy;
@@ -77,8 +77,15 @@ class Proxy:
 
     def sent(self) -> int:
         """Bytes that it has sent so far, heads of answers included, as it counts them itself."""
+        return self._sum(2)
+
+    def received(self) -> int:
+        """Bytes that it has received so far, heads of requests included; also of those that broke off."""
+        return self._sum(3)
+
+    def _sum(self, column: int) -> int:
         lines = self.log.read_text().splitlines() if self.log.exists() else []
-        return sum(int(line.split(" ", 3)[2]) for line in lines)
+        return sum(int(line.split(" ", 4)[column]) for line in lines)
 
 
 @contextmanager
