@@ -16,28 +16,23 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Take trust back: revoke a key, or a digest, in a trust policy.")
 
-Policy = Annotated[
-    Path, options.option("--policy", metavar="FILE", variable=None, help="The trust policy (JSON) to change.")
-]
+Policy = Annotated[Path, options.option("--policy", metavar="FILE", help="The trust policy (JSON) to change.")]
 Key = Annotated[str, options.argument("KEY", "A line of the policy's key ring: its name, its key id, or its file.")]
-Reason = Annotated[str, options.option("--reason", metavar="TEXT", variable=None, help="Why; verifiers print it.")]
+Reason = Annotated[str, options.option("--reason", metavar="TEXT", help="Why; verifiers print it.")]
 Since = Annotated[
     str | None,
     options.option(
         "--compromised-since",
         metavar="TIME",
-        variable=None,
         help="From when on others may have signed with it; what a trusted time puts before that still counts.",
     ),
 ]
 DigestArgument = Annotated[str, options.argument("DIGEST", "sha256:…, of a manifest.")]
-ReplacedBy = Annotated[
-    str | None, options.option("--replaced-by", metavar="NAME", variable=None, help="What takes its place.")
-]
-New = Annotated[str, options.option("--key", metavar="PUB", variable=None, help="The new public key.")]
+ReplacedBy = Annotated[str | None, options.option("--replaced-by", metavar="NAME", help="What takes its place.")]
+New = Annotated[str, options.option("--key", metavar="PUB", help="The new public key.")]
 Name = Annotated[
     str | None,
-    options.option("--name", metavar="NAME", variable=None, help="What to call it; else its file's name."),
+    options.option("--name", metavar="NAME", help="What to call it; else its file's name."),
 ]
 
 

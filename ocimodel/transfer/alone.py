@@ -14,7 +14,7 @@ _WAIT = 30.0
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """Hold the lock of ``path``, a hidden file beside it. Raises `StorageError`, also where others hold it too long."""
+    """Hold the lock of ``path``, a hidden file beside it. Raises `StorageError`, also where others keep it."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(path.with_name(f".{path.name}.lock"), mode=0o600, timeout=_WAIT)
