@@ -7,9 +7,9 @@
 
 What stands in ``__all__`` is the library; everything else may change. `open` takes what is typed on the command
 line; `push`, `pull`, `sign`, `verify`, `verify_directory` and `diff` take a `Reference`, an `Access`, a
-`TrustPolicy` (of keys, or by `load_policy` of a file) and what `load_signer` or `load_public` made of a key. All of them raise `ocimodel.errors`, and do
-nothing before they know who vouches for what. Importing this costs nothing: each name brings its module when it
-is first used.
+`TrustPolicy` (of keys, or of a file by `load_policy`) and what `load_signer` or `load_public` made of a key. All of
+them raise `ocimodel.errors`, and do nothing before they know who vouches for what. Importing this costs nothing:
+each name brings its module when it is first used.
 """
 
 TYPE_CHECKING = False  # as type checkers know it, without an import of typing
