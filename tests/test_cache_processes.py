@@ -149,6 +149,41 @@ def _stalled(scene: Scene, target: str) -> bool:
     return any(request.target == target for request in scene.registry.seen("GET", "blob"))
 
 
+@pytest.mark.parametrize("mode", ["off", "link"])
+def test_what_a_killed_pull_had_linked_is_not_written_to(scene: Scene, mode: str) -> None:
+    """The next run finds files of the cache where its own parts should be, and they were damaged meanwhile."""
+    stuck = scene.layers()["small.bin"]
+    scene.registry.on_request = lambda request: Stall(20.0, sent=1000) if request.target == stuck else None
+    first = start(scene, scene.out, "--cache", "link")
+
+    def staged() -> list[Path]:
+        found = scene.place.glob(".ocimodel-tmp-out-*/large.bin")
+        return [path for path in found if path.parent.suffix != ".parts"]
+
+    _until(lambda: bool(staged()) and _stalled(scene, stuck))
+    first.send_signal(signal.SIGKILL)
+    ended(first)
+    scene.registry.on_request = None
+    (linked,) = staged()
+    assert linked.stat().st_nlink == 2
+    assert linked.stat().st_mode & 0o777 == 0o444
+    blob = cache_dir() / "layout/blobs/sha256" / scene.layers()["large.bin"].removeprefix("sha256:")
+    linked.chmod(0o600)
+    with linked.open("r+b") as file:
+        file.write(b"damage")
+    linked.chmod(0o444)
+    damaged = blob.read_bytes()
+    assert scene.pull("--cache", mode).code == 0
+    assert files_of(scene.out) == FILES
+    if mode == "off":
+        assert blob.read_bytes() == damaged
+        assert (scene.out / "large.bin").stat().st_mode & 0o200
+    else:
+        (moved,) = (cache_dir() / "quarantine").iterdir()
+        assert moved.read_bytes() == damaged
+        assert blob.read_bytes() == FILES["large.bin"]
+
+
 def test_models_that_share_blobs_in_any_order_do_not_wait_in_a_circle(scene: Scene) -> None:
     """Each process finds a blob that another fetches, while that one wants a blob of its own."""
     data = {name: weights(17 * MIB + number, name) for number, name in enumerate("abc")}

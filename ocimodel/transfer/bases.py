@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ocimodel.model.chunkindex import ChunkIndex, LayerIndex
 from ocimodel.oci.digest import Digest
+from ocimodel.transfer.staging import storage_errors
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,28 @@ def copy_whole(place: Place, target: Path) -> bool:
         finally:
             os.close(handle)
     return False
+
+
+def make_own(part: Path) -> None:
+    """Where a killed run left a link into the cache as ``part``, or a file of its mode: one to be written to.
+
+    Raises StorageError.
+    """
+    with storage_errors(f"cannot write {part}"):
+        try:
+            status = part.lstat()
+        except FileNotFoundError:
+            return
+        if not stat.S_ISREG(status.st_mode):
+            return
+        if status.st_nlink > 1:
+            fresh = part.with_name(part.name + ".own")
+            fresh.unlink(missing_ok=True)
+            if not copy_whole(Place(part, 0, status.st_size), fresh):
+                raise OSError(5, "it could not be copied", str(part))
+            os.replace(fresh, part)
+        elif not status.st_mode & 0o200:
+            part.chmod(status.st_mode | 0o200)
 
 
 def copy_all(source: int, target: int, size: int) -> bool:

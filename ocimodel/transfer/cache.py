@@ -170,9 +170,9 @@ class Cache:
             self._prepare()
             target = self.path(wanted.digest)
             if self._way == "link":
-                os.chmod(part, 0o444)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 os.link(part, target)
+                os.chmod(part, 0o444)
             else:
                 self._copy(job, part, target, progress)
             self._made.append(target)

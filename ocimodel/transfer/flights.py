@@ -18,7 +18,7 @@ import secrets
 import socket
 import struct
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -198,7 +198,7 @@ class Flights:
 
     def others(self) -> Iterator[Flight]:
         """What other pulls have announced; also those that were killed, whose checked files may be left."""
-        for path in sorted(self._folder.glob("*.json"))[:_MAX_RECORDS]:
+        for path in _latest(self._folder.glob("*.json")):
             if path != self._record:
                 with suppress(OSError, FormatError, ValueError):
                     # A record is replaced, never written to.
@@ -245,6 +245,14 @@ class Flights:
         except OSError as error:
             return error.errno not in _HELD
         return True
+
+
+def _latest(paths: Iterable[Path]) -> list[Path]:
+    found: list[tuple[int, Path]] = []
+    for path in paths:
+        with suppress(OSError):
+            found.append((path.stat().st_mtime_ns, path))
+    return [path for _, path in sorted(found, reverse=True)[:_MAX_RECORDS]]
 
 
 def _byte(digest: Digest) -> int:

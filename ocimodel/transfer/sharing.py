@@ -19,7 +19,7 @@ from pathlib import Path
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
 from ocimodel.stores.protocol import Store
-from ocimodel.transfer.bases import Bases
+from ocimodel.transfer.bases import Bases, make_own
 from ocimodel.transfer.cache import Cache
 from ocimodel.transfer.download import fetch_all
 from ocimodel.transfer.flights import Flight, Flights, Landing
@@ -47,6 +47,8 @@ class Alone:
         return False
 
     def fetch(self, store: Store, jobs: Sequence[Job], meter: Meter, *, max_rate: float | None = None) -> Tally:
+        for job in jobs:
+            make_own(job.part)
         return fetch_all(store, jobs, meter, max_rate=max_rate, bases=self._bases)
 
 
@@ -86,12 +88,14 @@ class Sharing:
         pending = list(jobs)
         try:
             while pending:
-                mine = [job for job in pending if self._is_mine(job)]
+                mine = {job.part for job in pending if self._is_mine(job)}
                 left = take_all(self._cache, pending, meter)
-                self._taken([job for job in pending if job not in left], tally)
+                self._taken(_without(pending, left), tally)
                 wanted, bases = self._wanted(left, mine)
-                pending = [job for job in left if job not in wanted]
+                pending = _without(left, wanted)
                 if wanted:
+                    for job in wanted:
+                        make_own(job.part)
                     self._announce(wanted)
                     done = fetch_all(
                         store, [self._shared(job) for job in wanted], meter, max_rate=max_rate, bases=bases
@@ -118,7 +122,7 @@ class Sharing:
             self._cache.outstanding -= job.descriptor.size
         self._flights.release(job.descriptor.digest)
 
-    def _wanted(self, left: Sequence[Job], mine: Sequence[Job]) -> tuple[list[Job], Bases]:
+    def _wanted(self, left: Sequence[Job], mine: set[Path]) -> tuple[list[Job], Bases]:
         """What to go for now: what lies on this machine, and what nobody else is fetching; each blob once."""
         if not left:
             return [], Bases()
@@ -135,7 +139,7 @@ class Sharing:
                 continue  # it came just now
             if bases.has_blob(digest, size):
                 self._flights.release(digest)
-            elif job not in mine:
+            elif job.part not in mine:
                 continue
             chosen.setdefault(digest, job)
             if job.index is not None and digest in self._cache.damaged:
@@ -210,6 +214,12 @@ class Sharing:
             self._told = True
             meter.note(f"waiting for {who}, which is fetching {jobs[0].name}")
         meter.begin(f"waiting for {who}", sum(job.descriptor.size for job in jobs))
+
+
+def _without(jobs: Sequence[Job], others: Sequence[Job]) -> list[Job]:
+    """``jobs`` but not the others. A part belongs to one job."""
+    parts = {job.part for job in others}
+    return [job for job in jobs if job.part not in parts]
 
 
 def _within_reach(flight: Flight, digest: Digest) -> bool:

@@ -60,10 +60,14 @@ def take_all(cache: Cache, jobs: Sequence[Job], meter: Meter) -> list[Job]:
 
 
 def can_take(cache: Cache, job: Job) -> bool:
-    """Whether the cache seems to have a blob, and no killed run left the whole file, to be hashed only."""
+    """Whether the cache seems to have a blob, and no killed run left the whole file, to be hashed only.
+
+    A part that has other names is the cache's own file, which is not to be written to.
+    """
     with suppress(OSError):
         status = job.part.stat()
-        if status.st_size == job.descriptor.size and status.st_blocks * 512 >= status.st_size:
+        whole = status.st_size == job.descriptor.size and status.st_blocks * 512 >= status.st_size
+        if whole and status.st_nlink == 1:
             return False
     return cache.has(job.descriptor)
 

@@ -34,7 +34,7 @@ from ocimodel.transfer.places import CHUNKS, LAYOUT, PULLED, QUARANTINE, USED
 from ocimodel.transfer.receipt import Receipt
 
 DATABASE = "digests.sqlite"
-_HALF_WRITTEN = 3600.0
+HALF_WRITTEN = 3600.0
 """Seconds after which a temporary file was left by a writer that is gone."""
 
 
@@ -114,7 +114,7 @@ def _entries(directory: Path) -> Iterator[Entry]:
         subject = path.name.partition(".")[0].replace("-", ":")
         yield Entry(kind="quarantine", path=path, size=status.st_size, used=status.st_mtime, subject=subject)
     for path, status in _files(directory / LAYOUT / DRAFTS):
-        if time.time() - status.st_mtime > _HALF_WRITTEN:
+        if time.time() - status.st_mtime > HALF_WRITTEN:
             yield Entry(kind="other", path=path, size=status.st_size, used=status.st_mtime)
 
 
@@ -180,7 +180,7 @@ def _files(directory: Path) -> list[tuple[Path, os.stat_result]]:
 
 def _left_over(path: Path, status: os.stat_result) -> Iterator[Entry]:
     """A temporary file, once whoever wrote it must be gone."""
-    if path.name.endswith(".tmp") and time.time() - status.st_mtime > _HALF_WRITTEN:
+    if path.name.endswith(".tmp") and time.time() - status.st_mtime > HALF_WRITTEN:
         yield Entry(kind="other", path=path, size=status.st_size, used=status.st_mtime)
 
 

@@ -19,9 +19,9 @@ from pathlib import Path
 from ocimodel.errors import OcimodelError
 from ocimodel.oci.digest import Digest
 from ocimodel.stores.layout import LayoutStore
-from ocimodel.transfer.flights import Flights
+from ocimodel.transfer.flights import FOLDER, Flights
 from ocimodel.transfer.places import LAYOUT, USED
-from ocimodel.verbs.cache import DATABASE, Contents, Entry, listed, show
+from ocimodel.verbs.cache import DATABASE, HALF_WRITTEN, Contents, Entry, listed, show
 
 LOOKED_AT = 7 * 86400.0
 """Seconds for which a damaged blob is kept, for whoever wants to look at it."""
@@ -126,6 +126,10 @@ class _Removal:
                 algorithm, _, encoded = mark.name.partition("-")
                 if not (layout.path / "blobs" / algorithm / encoded).exists():
                     mark.unlink()
+        with suppress(OSError):
+            for draft in (self.directory / FOLDER).glob("*.tmp"):
+                if time.time() - draft.stat().st_mtime > HALF_WRITTEN:
+                    draft.unlink()
         flights = Flights(self.directory)
         for _ in flights.others():
             pass  # records of pulls that were killed go while one looks
