@@ -257,6 +257,21 @@ def test_headers_that_drip_end(scene: Scene) -> None:
         assert pulling(victim) == 75
 
 
+@pytest.mark.parametrize("drop", [b"x", b"HTTP/1.1 100 Continue\r\n\r\n"], ids=["a byte", "an interim answer"])
+def test_a_head_that_never_ends_is_not_waited_for(scene: Scene, drop: bytes) -> None:
+    """Never silent, never too many lines, never done."""
+
+    def drip(client: socket.socket, stop: threading.Event) -> None:
+        client.sendall(b"HTTP/1.1 200 OK\r\nX-Header: " if drop == b"x" else drop)
+        while not stop.wait(0.05):
+            client.sendall(drop)
+
+    with raw_server(drip) as host:
+        victim = at(scene, host)
+        assert pulling(victim) == 75
+        assert victim.nothing_arrived()
+
+
 @pytest.mark.parametrize(
     "answer",
     [b"", b"\r\n\r\n", b"SSH-2.0-x\r\n", b"HTTP/1.1 ??? x\r\n\r\n", b"HTTP/9.9 200 OK\r\n\r\n", b"\x00" * 100],

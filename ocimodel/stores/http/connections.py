@@ -1,21 +1,24 @@
 """Connection pools: TLS, proxies, time-outs, and the one place where a scheme is chosen for a host.
 
 Guarantees: certificates are always verified (the system's authorities and ``ca_file``); a connection attempt
-ends after ``connect`` seconds and a transfer after ``stall`` seconds without a byte; nothing is read from
+ends after ``connect`` seconds and a transfer after ``stall`` seconds without a byte; once an answer has begun, its
+head is complete within ``document`` seconds; nothing is read from
 ``~/.netrc``; no cookie is kept; loopback hosts never go through a proxy. It follows no redirect and sends no
 credentials by itself.
 """
 
 from __future__ import annotations
 
+import http.client
 import logging
 import socket
 import ssl
 import threading
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -47,7 +50,7 @@ class Connections:
         self._managers: dict[tuple[str, bool], urllib3.PoolManager] = {}
         self._pools: dict[Origin, HTTPConnectionPool] = {}
         self._schemes: dict[tuple[str, int | None], str] = {}
-        self._classes = _pool_classes(patience.stall)
+        self._classes = _pool_classes(patience)
 
     def origin(self, host: str, port: int | None) -> Origin:
         """How ``host`` is spoken to: https, or http where it was asked for or a loopback literal wants it."""
@@ -198,28 +201,38 @@ def _proxy(origin: Origin) -> str:
     return found if "://" in found or not found else f"http://{found}"
 
 
-def _pool_classes(stall: float) -> dict[str, Any]:
+def _pool_classes(patience: Patience) -> dict[str, Any]:
     """urllib3's pools, with connections whose sending is bounded by the time without progress.
 
     Plain ``sendall`` bounds the whole block, so that a slow line would break; and while sending, urllib3 leaves
-    the time-out for connecting in force.
+    the time-out for connecting in force. The head of an answer would be bounded by nothing but silence.
     """
+
+    class Response(http.client.HTTPResponse):
+        def begin(self) -> None:
+            raw = cast(Any, self.fp).raw
+            with _in_time(raw, patience):
+                super().begin()
 
     def push(connection: HTTPConnection, data: Any) -> None:
         sock = connection.sock
         assert sock is not None
-        sock.settimeout(stall)
+        sock.settimeout(patience.stall)
         view = memoryview(data)
         while view:
             view = view[sock.send(view[:_SLICE]) :]
 
     class Plain(HTTPConnection):
+        response_class = Response
+
         def send(self, data: Any) -> None:
             if self.sock is None:
                 self.connect()
             push(self, data)
 
     class Tls(HTTPSConnection):
+        response_class = Response
+
         def send(self, data: Any) -> None:
             if self.sock is None:
                 self.connect()
@@ -232,3 +245,27 @@ def _pool_classes(stall: float) -> dict[str, Any]:
         ConnectionCls = Tls
 
     return {"http": PlainPool, "https": TlsPool}
+
+
+@contextmanager
+def _in_time(raw: Any, patience: Patience) -> Iterator[None]:
+    """Bound what is read from ``raw``, a socket's file, by time: from the first byte on.
+
+    It is the one place that sees every byte: http.client reads lines through a buffer.
+    """
+    until = float("inf")
+    read = raw.readinto
+
+    def readinto(buffer: Any) -> int | None:
+        nonlocal until
+        if time.monotonic() > until:
+            raise TimeoutError("the head of the answer takes too long")
+        count: int | None = read(buffer)
+        until = min(until, time.monotonic() + patience.document)
+        return count
+
+    raw.readinto = readinto
+    try:
+        yield
+    finally:
+        del raw.readinto

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 
 _KIB, _MIB, _GIB = 1024, 1024**2, 1024**3
 PIECE = 64 * _MIB
-"""Bytes in a PATCH where connections were seen to break: so much is sent twice at most. Measured against
-docker-registry, pieces cost a hundredth or two of the time over loopback, and a round trip each elsewhere."""
+"""Bytes in a PATCH where connections were seen to break: so much is sent twice at most, by a registry that keeps
+whole pieces. Each costs a round trip and what the registry does to end it: a few hundredths of the time against
+docker-registry over loopback."""
 SMALLER = (8 * _MIB, 4 * _MIB)
 """What is tried where that, or a whole blob, is refused."""
 
