@@ -20,7 +20,7 @@ from ocimodel.stores.protocol import Source, Store
 from ocimodel.transfer import replica
 from ocimodel.transfer.closure import ALL, NONE, Closure, Wanted, closure_of
 from ocimodel.transfer.meter import Meter
-from ocimodel.transfer.relay import SMALL
+from ocimodel.transfer.relay import SMALL, relay
 from ocimodel.transfer.replica import Route
 from tests.commands import Ran, run
 from tests.documents import check
@@ -200,6 +200,20 @@ def test_a_stream_that_breaks_off_is_taken_up_where_it_broke(stack: ExitStack) -
     assert int(second.headers["range"].removeprefix("bytes=").split("-")[0]) > 0
     puts = [item for item in there.seen("PUT", "upload") if item.received == len(BIG)]
     assert len(puts) == 1
+
+
+def test_a_target_that_breaks_off_is_sent_the_rest(stack: ExitStack) -> None:
+    """And the source is read again from near there, not from its beginning."""
+    here, there = stack.enter_context(HostileRegistry()), stack.enter_context(HostileRegistry())
+    source, target = (registry_store(f"{registry.host}/m/x", 0.005) for registry in (here, there))
+    data = weights(60 * SMALL, "very big")
+    large = blob(source, data)
+    here.forget()
+    there.fail(Drop(received=50 * SMALL), route="upload", method="PUT", times=1)
+    relay(source, target, large, lambda _count: None)
+    assert there.blobs[str(large.digest)] == data
+    assert there.received("upload") == len(data)
+    assert here.sent("blob") < 60 * SMALL + (10 + 16) * SMALL + 16 * SMALL
 
 
 def test_a_source_without_ranges_is_read_past_what_came(stack: ExitStack) -> None:

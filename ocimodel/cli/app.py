@@ -47,6 +47,7 @@ COMMANDS: Mapping[str, str] = {
     "sign": "sign",
     "verify": "verify",
     "copy": "copy",
+    "bundle": "bundle",
     "promote": "promote",
     "approve": "promote",
     "attest": "attest",
@@ -66,7 +67,7 @@ COMMANDS: Mapping[str, str] = {
 }
 """The commands in the order of the help, and the module of each below this package."""
 
-GROUPS = frozenset({"attest", "key", "policy", "cache", "revoke"})
+GROUPS = frozenset({"attest", "bundle", "key", "policy", "cache", "revoke"})
 """Commands that are followed by another one."""
 
 

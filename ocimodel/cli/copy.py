@@ -1,31 +1,27 @@
 """``ocimodel copy``."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ocimodel.cli import material, options, verdicts
+from ocimodel.cli import copying, options
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.text import plural, size, table
-from ocimodel.cli.values import pairs
 from ocimodel.errors import (
     SEVERITY,
     NotFoundError,
     OcimodelError,
-    Reason,
     Refusal,
     UsageError,
 )
 
 if TYPE_CHECKING:
     from ocimodel.oci.reference import Reference
-    from ocimodel.transfer.closure import Wanted
-    from ocimodel.trust.verdict import Verdict
-    from ocimodel.verbs.copy import Copied, Copier, Judge
+    from ocimodel.verbs.copy import Copied, Copier
 
 app = typer.Typer()
 
@@ -38,21 +34,6 @@ Dst = Annotated[
     str | None,
     options.argument("DST", "Where it goes; without a tag under that of SRC. With --from-file a prefix."),
 ]
-Verify = Annotated[
-    bool,
-    options.option("--verify", help="Copy nothing that no trusted key has signed; --key and --policy imply it."),
-]
-Referrers = Annotated[
-    list[str] | None,
-    options.option(
-        "--referrers",
-        metavar="TYPE",
-        help="Of what refers to it, only artifact or predicate types like this glob (repeatable).",
-    ),
-]
-NoReferrers = Annotated[
-    bool, options.option("--no-referrers", help="Leave signatures, attestations and all other referrers behind.")
-]
 AllTags = Annotated[bool, options.option("--all-tags", help="Copy every tag of the repository SRC.")]
 FromFile = Annotated[
     str | None,
@@ -62,7 +43,6 @@ FromFile = Annotated[
         help="Copy what each line says: SRC DST, or SRC alone, which then goes below the prefix DST; - is stdin.",
     ),
 ]
-DryRun = Annotated[bool, options.option("--dry-run", help="Say what would be copied, and write nothing.")]
 
 
 @command(
@@ -80,17 +60,17 @@ def copy(
     run: Run,
     src: Src = None,
     dst: Dst = None,
-    verify: Verify = False,
+    verify: options.Verify = False,
     key: options.VerifyKeys = None,
     policy: options.PolicyFile = None,
     name: options.As = None,
     enforce: options.Enforce = False,
     context: options.Context = None,
-    referrers: Referrers = None,
-    no_referrers: NoReferrers = False,
+    referrers: copying.Referrers = None,
+    no_referrers: copying.NoReferrers = False,
     all_tags: AllTags = False,
     from_file: FromFile = None,
-    dry_run: DryRun = False,
+    dry_run: copying.DryRun = False,
 ) -> Answer:
     """Copy an artifact with all that refers to it, under the same digest.
 
@@ -99,8 +79,8 @@ def copy(
     """
     from ocimodel.verbs.copy import Copier
 
-    judge = _judge(run, key or (), policy, name, context or (), enforce=enforce, verify=verify)
-    wanted = _wanted(referrers or (), none=no_referrers)
+    judge = copying.judge(run, key or (), policy, name, context or (), enforce=enforce, verify=verify)
+    wanted = copying.filtered(referrers or (), none=no_referrers)
     with Copier(run.access, judge=judge, wanted=wanted, dry_run=dry_run, meter=run.meter, now=run.now) as copier:
         found = _Batch(run, dry_run=dry_run)
         for source, target in _pairs(run, copier, src, dst, all_tags=all_tags, from_file=from_file):
@@ -134,7 +114,11 @@ class _Batch:
             text="\n".join(self._lines()),
             reference=str(only.target) if only else None,
             digest=str(only.digest) if only else None,
-            **self._judgement([copied.verdict for copied in done if copied.verdict is not None]),
+            **copying.judgement(
+                self._run,
+                [copied.verdict for copied in done if copied.verdict is not None],
+                [warning for copied in done for warning in copied.warnings],
+            ),
             more=self._members(),
         )
 
@@ -154,26 +138,6 @@ class _Batch:
             return None
         return Answer(text="\n".join(self._lines()), more=self._members())
 
-    def _judgement(self, verdicts_: "Sequence[Verdict]") -> dict[str, Any]:
-        warnings = [warning for copied in self._copies for warning in copied.warnings]
-        left_out = tuple(Reason("availability", "left-out", warning) for warning in warnings)
-        outcome: dict[str, Any] = {
-            "outcome": "warn" if left_out else "pass",
-            "klass": "availability" if left_out else "none",
-            "reasons": left_out,
-            "warnings": warnings,
-        }
-        for verdict in verdicts_:
-            said = verdicts.answered(verdict)
-            if len(verdicts_) == 1:
-                self._run.judged(verdict)
-                outcome["signers"] = said["signers"]
-            if said["outcome"] == "warn":
-                outcome |= {key: said[key] for key in ("outcome", "would_exit", "klass")}
-            outcome["reasons"] = (*said["reasons"], *outcome["reasons"])
-            outcome["warnings"] = [*said["warnings"], *outcome["warnings"]]
-        return outcome
-
     def _lines(self) -> Iterator[str]:
         if not self._dry_run:
             yield from (str(copied.target) for copied in self._copies)
@@ -189,14 +153,18 @@ class _Batch:
             for copied in self._copies
         ]
         if rows:
-            yield from table(("target", "manifests", "blobs to copy", "size", "there"), rows, right=(1, 2, 3, 4))
-        total = sum(copied.plan.missing_bytes for copied in self._copies)
-        yield f"dry run: {plural(len(rows), 'artifact')}, {size(total)} to copy, nothing written"
+            yield from table(("target", "manifests", "missing blobs", "size", "there"), rows, right=(1, 2, 3, 4))
+        sent, mounted = (
+            sum(copied.plan.missing_bytes for copied in self._copies if copied.within == within)
+            for within in (False, True)
+        )
+        within = f", {size(mounted)} to mount within the registry" if mounted else ""
+        yield f"dry run: {plural(len(rows), 'artifact')}, {size(sent)} to send{within}, nothing written"
 
     def _members(self) -> dict[str, Any]:
         return {
             "dryRun": self._dry_run,
-            "copies": [_copied(copied) for copied in self._copies],
+            "copies": [copying.copied_facts(copied) for copied in self._copies],
             "failures": [
                 {
                     "source": str(source),
@@ -211,66 +179,6 @@ class _Batch:
 
 def _rank(error: OcimodelError) -> int:
     return SEVERITY.index(error.exit_code) if error.exit_code in SEVERITY else len(SEVERITY)
-
-
-def _copied(copied: "Copied") -> dict[str, Any]:
-    plan, done = copied.plan, copied.done
-    facts: dict[str, Any] = {
-        "source": str(copied.source),
-        "target": str(copied.target),
-        "digest": str(copied.digest),
-        "verified": copied.verdict is not None and copied.verdict.outcome == "pass",
-        "manifests": len(plan.closure.pieces),
-        "referrers": len(plan.closure.referrers),
-        "legacyTags": [item.tag for item in plan.closure.legacy],
-        "blobs": len(plan.missing) + len(plan.present),
-        "presentBytes": plan.present_bytes,
-        "missingBytes": plan.missing_bytes,
-        "warnings": list(copied.warnings),
-    }
-    if done is not None:
-        facts |= {
-            "sentBlobs": done.sent,
-            "sentBytes": done.sent_bytes,
-            "mountedBlobs": done.mounted,
-            "mountedBytes": done.mounted_bytes,
-            "manifestsWritten": done.manifests,
-            "unchanged": copied.unchanged,
-        }
-    return facts
-
-
-def _judge(
-    run: Run,
-    key: Sequence[str],
-    policy: str | None,
-    name: str | None,
-    context: Sequence[str],
-    *,
-    enforce: bool,
-    verify: bool,
-) -> "Judge | None":
-    """Who must have signed, as for a pull; None: nobody, which is fine for a copy."""
-    from ocimodel.verbs.copy import Judge
-
-    trust = material.trust(run, key, policy, enforce=enforce)
-    if trust is None:
-        for given, option in ((verify, "--verify"), (name, "--as"), (context, "--context"), (enforce, "--enforce")):
-            if given:
-                raise UsageError(f"{option} needs a key or a policy", hint="Give --key PUB or --policy FILE.")
-        return None
-    run.context = pairs(context, "--context")
-    return Judge(policy=trust, name=material.judged_as(name), context=run.context)
-
-
-def _wanted(types: Sequence[str], *, none: bool) -> "Wanted":
-    from ocimodel.transfer.closure import ALL, NONE, Wanted
-
-    if types and none:
-        raise UsageError("--referrers and --no-referrers exclude each other", hint="Give one of them.")
-    if types:
-        return Wanted(tuple(types))
-    return NONE if none else ALL
 
 
 def _pairs(

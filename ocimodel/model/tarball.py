@@ -92,7 +92,7 @@ def _block(name: bytes, size: int, kind: bytes, mode: int) -> bytes:
             name.ljust(_NAME, b"\0"),
             b"%07o\0" % mode,
             b"0000000\0" * 2,  # uid, gid
-            b"%011o\0" % size,
+            _size(size),
             b"00000000000\0",  # mtime
             b" " * 8,  # the checksum is taken over blanks
             kind,
@@ -102,6 +102,11 @@ def _block(name: bytes, size: int, kind: bytes, mode: int) -> bytes:
         )
     )
     return fields[:148] + b"%06o\0 " % sum(fields) + fields[156:]
+
+
+def _size(size: int) -> bytes:
+    """Eleven octal digits, and from 8 GiB on, as GNU does, a number to the base 256."""
+    return b"%011o\0" % size if size < 8**11 else b"\x80" + size.to_bytes(11, "big")
 
 
 def _padded(data: bytes) -> bytes:

@@ -1,9 +1,9 @@
 """One blob from a store to a store, without touching the disk.
 
 Guarantees: bytes are hashed on the way, and the last of them leaves only when the whole agrees with the digest, so
-that nothing else is ever stored under it (14). A source that breaks off is taken up again where it broke off; a
-target that does is sent to anew. Memory is a few megabytes for each blob, whatever its size; a small one is read
-once, whole. Reading and writing go on at the same time.
+that nothing else is ever stored under it (14). A source that breaks off is taken up again where it broke off; of a
+target that does only what it did not keep is read again. Memory is a few megabytes for each blob, whatever its
+size; a small one is read once, whole. Reading and writing go on at the same time.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import queue
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import RawIOBase
+from io import SEEK_SET, RawIOBase, UnsupportedOperation
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from ocimodel.errors import DigestMismatchError, UnavailableError
@@ -52,7 +52,7 @@ def relay(source: Store, target: Store, blob: Descriptor, progress: Progress) ->
 
 @contextmanager
 def open_ahead(source: Store, blob: Descriptor) -> Iterator[BinaryIO]:
-    """The blob as a file to be read once, from the beginning; a thread reads ahead of whoever reads it."""
+    """The blob as a file; a thread reads ahead of whoever reads it, and begins anew where that one seeks."""
     flow = _Flow(source, blob)
     try:
         yield cast(BinaryIO, flow)
@@ -67,11 +67,28 @@ class _Flow(RawIOBase):
         super().__init__()
         self._source = source
         self._blob = blob
+        self._begin(0)
+
+    def _begin(self, position: int) -> None:
         self._pieces: queue.Queue[bytes | BaseException] = queue.Queue(AHEAD)
         self._stop = threading.Event()
         self._rest = memoryview(b"")
         self._over = False
-        threading.Thread(target=self._run, name=f"relay {blob.digest}", daemon=True).start()
+        self._at = position
+        where = (position, self._pieces, self._stop)
+        threading.Thread(target=self._run, args=where, name=f"relay {self._blob.digest}", daemon=True).start()
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = SEEK_SET, /) -> int:
+        """Read on from ``offset``, which is counted from the start."""
+        if whence != SEEK_SET or not 0 <= offset <= self._blob.size:
+            raise UnsupportedOperation("only to a place within the blob")
+        if offset != self._at:
+            self._halt()
+            self._begin(offset)
+        return offset
 
     def readable(self) -> bool:
         return True
@@ -88,6 +105,7 @@ class _Flow(RawIOBase):
             self._over = not piece
             self._rest = memoryview(piece)
         block, self._rest = self._rest[:size], self._rest[size:]
+        self._at += len(block)
         return bytes(block)
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
@@ -97,34 +115,37 @@ class _Flow(RawIOBase):
         return len(block)
 
     def close(self) -> None:
+        self._halt()
+        super().close()
+
+    def _halt(self) -> None:
         self._stop.set()
         with suppress(queue.Empty):  # the thread may wait for room
             while True:
                 self._pieces.get_nowait()
-        super().close()
 
-    def _run(self) -> None:
+    def _run(self, position: int, pieces: queue.Queue[bytes | BaseException], stop: threading.Event) -> None:
+        def give(piece: bytes | BaseException) -> None:
+            while not stop.is_set():
+                with suppress(queue.Full):
+                    pieces.put(piece, timeout=0.1)
+                    return
+            raise _Unwanted
+
         try:
-            for piece in self._read():
-                self._give(piece)
-            self._give(b"")
+            for piece in self._read(position, stop):
+                give(piece)
+            give(b"")
         except _Unwanted:
             return
         except BaseException as error:  # noqa: BLE001 - it is raised again where the bytes are wanted
             with suppress(_Unwanted):
-                self._give(error)
+                give(error)
 
-    def _give(self, piece: bytes | BaseException) -> None:
-        while not self._stop.is_set():
-            with suppress(queue.Full):
-                self._pieces.put(piece, timeout=0.1)
-                return
-        raise _Unwanted
-
-    def _read(self) -> Iterator[bytes]:
+    def _read(self, position: int, stop: threading.Event) -> Iterator[bytes]:
         """The blob's bytes in pieces, and one byte more than it should have where the source sends more."""
         buffer = memoryview(bytearray(PIECE))
-        position = filled = tries = 0
+        filled = tries = 0
         while True:
             begun = position
             try:
@@ -138,7 +159,7 @@ class _Flow(RawIOBase):
                             filled = 0
             except UnavailableError:
                 tries = 0 if position > begun else tries + 1
-                if self._stop.is_set() or tries > RESUMES:
+                if stop.is_set() or tries > RESUMES:
                     raise
                 continue
             if filled:

@@ -100,14 +100,24 @@ def plan(route: Route, closure: Closure) -> Plan:
 
 
 def send(route: Route, what: Plan, meter: Meter) -> Tally:
-    """Store everything but the tag.
+    """Store everything but the tag: blobs, then manifests.
+
+    Raises: as `send_blobs` and `put_manifests`.
+    """
+    tally = Tally()
+    send_blobs(route, what, meter, tally)
+    put_manifests(route, what.closure, tally)
+    return tally
+
+
+def send_blobs(route: Route, what: Plan, meter: Meter, tally: Tally) -> None:
+    """Store the blobs, counting them in ``tally``.
 
     Raises:
         DigestMismatchError: a blob of the source is not its digest.
         NotFoundError: the source does not have a blob that its manifest lists.
         UnavailableError, AuthenticationError, StorageError: from a store.
     """
-    tally = Tally()
 
     def carry(blob: Descriptor, progress: Progress) -> bool:
         if route.mount is not None and route.target.mount_blob(blob, route.mount):
@@ -122,14 +132,14 @@ def send(route: Route, what: Plan, meter: Meter) -> Tally:
             ) from None
         return True
 
-    meter.begin("copying", what.missing_bytes)
+    # What several artifacts have in common came with the first of them.
+    missing = [blob for blob in what.missing if blob.digest not in route.known]
+    meter.begin("copying", sum(blob.size for blob in missing))
     try:
-        streamed = run_all(
-            carry, what.missing, size=lambda blob: blob.size, workers=WORKERS, progress=meter.advance
-        )
+        streamed = run_all(carry, missing, size=lambda blob: blob.size, workers=WORKERS, progress=meter.advance)
     finally:
         meter.end()
-    for blob, sent in zip(what.missing, streamed, strict=True):
+    for blob, sent in zip(missing, streamed, strict=True):
         route.known.add(blob.digest)
         if sent:
             tally.sent += 1
@@ -137,13 +147,21 @@ def send(route: Route, what: Plan, meter: Meter) -> Tally:
         else:
             tally.mounted += 1
             tally.mounted_bytes += blob.size
+
+
+def put_manifests(route: Route, closure: Closure, tally: Tally) -> None:
+    """Store manifests by digest, then cosign's tags, counting them in ``tally``. The blobs have been stored.
+
+    Raises:
+        DigestMismatchError: the target calls a manifest otherwise.
+        UnavailableError, AuthenticationError, StorageError: from a store.
+    """
     listed: dict[Digest, set[Digest]] = {}
-    for piece in what.closure.pieces:
-        tally.manifests += _store(route, what.closure, piece, listed)
-    for item in what.closure.legacy:
-        raw = what.closure.raw(route.source, item.piece.descriptor)
+    for piece in closure.pieces:
+        tally.manifests += _store(route, closure, piece, listed)
+    for item in closure.legacy:
+        raw = closure.raw(route.source, item.piece.descriptor)
         tally.legacy += merge(route.target, item.tag, raw, item.piece.descriptor)
-    return tally
 
 
 def _store(route: Route, closure: Closure, piece: Piece, listed: dict[Digest, set[Digest]]) -> bool:

@@ -37,7 +37,8 @@ _NO_CONTEXT: Mapping[str, str] = {}
 class Copied:
     """One artifact that was copied, or of a dry run: would be.
 
-    ``target`` has the tag, if it has one, and the digest. ``verdict`` is None where nobody was asked.
+    ``target`` has the tag, if it has one, and the digest. ``verdict`` is None where nobody was asked. ``within``:
+    both are in one registry, which mounts what is missing.
     """
 
     source: Reference
@@ -47,6 +48,7 @@ class Copied:
     done: Tally | None
     moved: tuple[str, ...]
     warnings: tuple[str, ...]
+    within: bool = False
 
     @property
     def digest(self) -> Digest:
@@ -156,6 +158,7 @@ class Copier:
             done=done,
             moved=moved,
             warnings=tuple(closure.warnings),
+            within=route.mount is not None,
         )
 
     def tags(self, repository: Reference) -> list[str]:
