@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from ocimodel.errors import UsageError
+from ocimodel.errors import DigestMismatchError, UsageError
 from ocimodel.model.chunkindex import ChunkIndex
 from ocimodel.model.chunking import ChunkHasher
 from ocimodel.oci import media
@@ -374,7 +374,7 @@ def test_an_unsigned_model_leaves_nothing_in_the_cache(scene: Scene) -> None:
 # --- whose directory it is ------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("case", ["others-may-write", "group-may-write", "somebody-elses", "file"])
+@pytest.mark.parametrize("case", ["others-may-write", "group-may-write", "layout", "somebody-elses", "file"])
 def test_a_directory_that_others_can_write_is_left_alone(scene: Scene, case: str) -> None:
     pulled(scene, "--cache", "copy")
     damage(blob(scene))
@@ -385,6 +385,8 @@ def test_a_directory_that_others_can_write_is_left_alone(scene: Scene, case: str
         if os.geteuid():
             pytest.skip("only root can give a directory away")
         os.chown(cache_dir(), 65534, 65534)
+    elif case == "layout":
+        (cache_dir() / "layout").chmod(0o777)
     else:
         cache_dir().chmod(0o777 if case == "others-may-write" else 0o770)
     before = snapshot() if case != "file" else {}
@@ -409,7 +411,8 @@ def test_a_directory_that_others_may_only_read_is_used(scene: Scene) -> None:
 
 def test_a_broken_cache_costs_a_warning(scene: Scene) -> None:
     cache_dir().mkdir(mode=0o700)
-    (cache_dir() / "layout").write_text("no folder")
+    (cache_dir() / "layout").mkdir(mode=0o700)
+    (cache_dir() / "layout" / "notes.txt").write_text("somebody keeps notes here")
     document = pulled(scene, "--cache", "copy")
     assert "keeps no more of this model" in document["err"]
     assert files_of(scene.out) == FILES
@@ -449,7 +452,8 @@ def test_bytes_that_are_not_what_they_should_be_never_get_the_name(tmp_path: Pat
     cache.settle(tmp_path)
     if cache.way == "clone":
         pytest.skip("a reflink is the very bytes that were checked")
-    cache.put(job, part, lambda _: None)
+    with pytest.raises(DigestMismatchError):
+        cache.put(job, part, lambda _: None)
     cache.close()
     assert not cache.path(wanted.digest).exists()
 

@@ -68,6 +68,8 @@ def open_cache(directory: Path | None, mode: Mode, verify: Verify, warnings: lis
         with suppress(OSError):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         why = why_ignored(directory) or ("" if directory.is_dir() else "it cannot be made")
+        if not why and (why := why_ignored(directory / LAYOUT)):
+            why = f"of {LAYOUT} in it, {why}"
     if directory is None or why:
         if why:
             warnings.append(f"the cache in {directory} is not used: {why}")
@@ -162,7 +164,10 @@ class Cache:
     # In
 
     def put(self, job: Job, part: Path, progress: Progress) -> None:
-        """Enter the checked file ``part``, if the mode is to keep it, or others ask. Never raises."""
+        """Enter the checked file ``part``, if the mode is to keep it, or others ask.
+
+        Raises DigestMismatchError where its bytes have changed since; never about the cache.
+        """
         wanted = job.descriptor
         if self._given_up or self.has(wanted) or not (self.keeps(job) or self.flights.asked(wanted.digest)):
             return
@@ -178,6 +183,8 @@ class Cache:
             self._made.append(target)
             self.keep_index(job)
             self.mark(wanted.digest)
+        except DigestMismatchError:
+            raise
         except FileExistsError:
             return  # somebody else was faster
         except (OSError, OcimodelError) as error:
