@@ -117,3 +117,14 @@ def test_a_complete_part_leaves_no_journal(tmp_path: Path) -> None:
     journal.wrote(0, 100)
     journal.close(forget=True)
     assert [path.name for path in tmp_path.iterdir()] == ["part"]
+
+
+def test_what_comes_after_the_last_byte_is_not_noted(tmp_path: Path) -> None:
+    """The one who hashes may close the journal between a worker's last write and its note."""
+    part = tmp_path / "part"
+    part.write_bytes(bytes(10))
+    journal = Journal.open(part, 10)
+    journal.wrote(0, 10)
+    journal.close(forget=True)
+    journal.note(0, 10)
+    assert list(tmp_path.iterdir()) == [part]

@@ -122,8 +122,13 @@ class Journal:
             return self._ranges.covered() - before
 
     def note(self, start: int, stop: int) -> None:
-        """The bytes [start, stop) have been written, for a later run to check, should this one be killed."""
-        os.write(self._file, b"%d %d ?\n" % (start, stop))
+        """The bytes [start, stop) have been written, for a later run to check, should this one be killed.
+
+        Where the journal is closed the part is complete already, and there is nothing to be noted.
+        """
+        with self._changed:
+            if self._file >= 0:
+                os.write(self._file, b"%d %d ?\n" % (start, stop))
 
     def noted(self, offset: int, stop: int) -> tuple[int, int]:
         """How far an earlier run noted the bytes from ``offset`` on, and from where on again; at most ``stop``."""
@@ -164,9 +169,10 @@ class Journal:
 
     def close(self, *, forget: bool) -> None:
         """``forget``: the part is complete, and the journal of no more use."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        with self._changed:
+            if self._file >= 0:
+                os.close(self._file)
+                self._file = -1
         if forget:
             self._path.unlink(missing_ok=True)
 
