@@ -179,6 +179,19 @@ def test_a_registry_that_claims_what_it_cannot_have_is_not_believed(registry: Ho
     assert sent(registry) <= 2 * len(data) + MIB
 
 
+@pytest.mark.parametrize(
+    "where", ["http://169.254.169.254/latest", "http://registry.example.org/x", "http://[", "file:///x"]
+)
+def test_an_upload_that_would_go_on_elsewhere_begins_anew(registry: HostileRegistry, where: str) -> None:
+    registry.fail(Drop(received=2 * MIB), route="upload", times=1)
+    elsewhere = Alter(lambda r: Response(r.status, {**r.headers, "Location": where}, r.body))
+    registry.fail(elsewhere, route="upload", method="GET")
+    data = os.urandom(5 * MIB)
+    digest = store(registry).put_blob(Source.of(data))
+    assert registry.blobs[str(digest)] == data
+    assert sent(registry) == 7 * MIB
+
+
 def test_bytes_that_differ_the_second_time_are_noticed(registry: HostileRegistry) -> None:
     """A file that is written to while its upload is taken up: nothing of it is kept."""
     registry.fail(Drop(received=2 * MIB), route="upload", method="PUT", times=1)

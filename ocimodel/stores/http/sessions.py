@@ -78,7 +78,12 @@ def ask(repository: Repository, session: Session, sent: int) -> Session | None:
         return None
     # "0-0" is what registries say of no byte, and of one byte. ECR's Range stays behind what it has acknowledged.
     has = int(match[1]) + 1 if match[1] != "0" else 0
-    return advanced(repository, session, answer, max(has, session.acknowledged)) if has <= sent else None
+    if has > sent:
+        return None
+    try:
+        return advanced(repository, session, answer, max(has, session.acknowledged))
+    except UnavailableError:
+        return None  # it would have us go on where we do not go
 
 
 def cancel(repository: Repository, session: Session | None) -> None:

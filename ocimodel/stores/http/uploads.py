@@ -181,6 +181,7 @@ class _Upload:
         if found is not None and found.acknowledged:
             self._feed.pass_over(found.acknowledged)
             self._session = found
+            self._remember()
             self._in_pieces(quirks.PIECE)
 
     def _is_stored(self) -> bool:
@@ -215,6 +216,8 @@ class _Upload:
             self._drop()
             self._restarts += 1
             self._arrived = 0
+        else:
+            self._remember()
         self._made_headway()
         self._feed.rewind(self._acknowledged)
         if not refused:
@@ -235,10 +238,10 @@ class _Upload:
 
     def _broke(self, failure: _Failed) -> None:
         """A connection did, or the registry's patience: from now on less at once."""
+        if failure.status == 429 or self._quirks.whole:
+            return
         self._breaks += 1
         self._line.broke |= failure.status != 401 and self._feed.most > quirks.PIECE
-        if self._quirks.whole:
-            return
         if self._piece or self._acknowledged or self._line.broke or self._breaks > 1:
             wanted = quirks.PIECE if self._breaks == 1 else quirks.SMALLER[0]
             self._in_pieces(min(wanted, self._piece or wanted))
