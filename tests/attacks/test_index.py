@@ -511,4 +511,5 @@ def test_a_killed_pull_whose_part_was_changed_ends_right(scene: Scene, how: str,
     if how == "untouched":
         assert fetched < len(data), "what was there was not fetched again"
     elif indexed:
-        assert fetched <= len(data), "only what was bad or missing"
+        # The rest of a chunk may come before it is known that its beginning, which had been noted, is bad.
+        assert fetched <= len(data) + MIB, "only what was bad or missing"
