@@ -18,6 +18,7 @@ from ocimodel.trust.document import parse
 from ocimodel.trust.evidence import Candidate, order
 from ocimodel.trust.policy import TrustPolicy
 from tests.certificates import SINCE, UNTIL, Made, Wish, ca, chain, good, make, pem
+from tests.documents import problems
 from tests.notary import NOW, altered, candidate, envelope, manifest
 from tests.policies import no_files, scope
 from tests.signers import ALICE, MODEL, OTHER, attachment, evidence
@@ -332,3 +333,25 @@ def test_roots_come_from_a_file_as_well() -> None:
     other = make(ca("other", number=6))
     trust = parse(json.dumps(document).encode(), {"roots.pem": pem([other, ROOT])}.__getitem__)
     assert judged(trust, candidate(envelope(CHAIN))) == (0, "")
+
+
+@pytest.mark.parametrize("value", BAD.values(), ids=BAD)
+def test_the_published_schema_knows_most_of_that(value: dict[str, Any]) -> None:
+    """What it cannot know is what is in a PEM file, and in the parts of a subject."""
+    document = {"version": 1, "certificates": {"acme": value}, "scopes": []}
+    unseen = ("roots that", "a leaf", "a key", "everybody", "a subject", "one that")
+    name = next(name for name, bad in BAD.items() if bad is value)
+    assert bool(problems(document, "policy")) == (not name.startswith(unseen))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        LINE,
+        {**LINE, "kind": "signingAuthority", "roles": ["builder"]},
+        {**LINE, "timestampRootsFile": "tsa.pem", "timestamp": "afterExpiry"},
+        {**LINE, "revocation": {"mode": "offline", "crlFiles": ["a.crl"]}},
+    ],
+)
+def test_the_published_schema_takes_what_is_right(value: dict[str, Any]) -> None:
+    assert problems({"version": 1, "certificates": {"acme": value}, "scopes": []}, "policy") == []

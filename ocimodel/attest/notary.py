@@ -56,6 +56,7 @@ class NotarySignature:
         target: the artifact that it approves; all of media type, digest and size are signed.
         scheme: ``notary.x509``, or ``notary.x509.signingAuthority``, whose signer vouches for `time`.
         time: when it was made, as the signer says.
+        responses, crls: what was found out about its certificates (OCSP responses and CRLs, DER); no part of it.
     """
 
     message: bytes
@@ -67,6 +68,8 @@ class NotarySignature:
     expires: datetime | None = None
     certificates: tuple[bytes, ...] = ()
     timestamps: tuple[bytes, ...] = ()
+    responses: tuple[bytes, ...] = field(default=(), repr=False)
+    crls: tuple[bytes, ...] = field(default=(), repr=False)
     format: str = FORMAT
     approves: bool = True
     predicate_type: str = ""

@@ -77,6 +77,7 @@ def verify(
             name=judged_as,
             context=run.context,
             full=full,
+            offline=offline,
             now=run.now,
             meter=run.meter,
         )
@@ -91,6 +92,7 @@ def verify(
             context=run.context,
             name=judged_as,
             full=full,
+            offline=offline,
             now=run.now,
             meter=run.meter,
         )

@@ -38,14 +38,17 @@ _USAGES = (
     "crl_sign",
 )
 _WITH_AGREEMENT = ("encipher_only", "decipher_only")
-_FAILURES = (
+FAILURES: Final = (
     ValueError,
     TypeError,
     OverflowError,
     UnsupportedAlgorithm,
     x509.InvalidVersion,
+    x509.DuplicateExtension,
     x509.UnsupportedGeneralNameType,
 )
+"""What the library raises about documents that it cannot read."""
+
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
 _SHORT = {"2.5.4.5": "SERIALNUMBER", "2.5.4.17": "POSTALCODE"}
 """Names of RFC 4519 and of Go's certificates, beyond those of RFC 4514."""
@@ -110,11 +113,9 @@ def parse(der: bytes) -> Certificate:
     if len(der) > MAX_BYTES:
         raise FormatError(f"the certificate has more than {MAX_BYTES} bytes")
     try:
-        return _read(_load(der))
-    except _FAILURES as error:
+        return _read(load(der))
+    except FAILURES as error:
         raise FormatError(f"the certificate cannot be read: {_short(error)}") from None
-    except x509.DuplicateExtension as error:
-        raise FormatError(f"the certificate has the extension {error.oid.dotted_string} twice") from None
 
 
 def read_pem(pem: bytes, what: str) -> tuple[bytes, ...]:
@@ -136,8 +137,8 @@ def read_pem(pem: bytes, what: str) -> tuple[bytes, ...]:
 
 def _canonical(data: bytes, what: str) -> bytes:
     try:
-        return (_load_pem if data.startswith(b"-----") else _load)(data).public_bytes(serialization.Encoding.DER)
-    except _FAILURES:
+        return (_load_pem if data.startswith(b"-----") else load)(data).public_bytes(serialization.Encoding.DER)
+    except FAILURES:
         raise UsageError(f"{what}: a certificate in it is damaged") from None
 
 
@@ -156,14 +157,15 @@ def is_called(certificate: Certificate, issuer: x509.Name, serial: int) -> bool:
 @lru_cache(maxsize=1024)
 def _signed(child: bytes, issuer: bytes) -> bool:
     try:
-        _load(child).verify_directly_issued_by(_load(issuer))
-    except (InvalidSignature, *_FAILURES):
+        load(child).verify_directly_issued_by(load(issuer))
+    except (InvalidSignature, *FAILURES):
         return False
     return True
 
 
 @lru_cache(maxsize=1024)
-def _load(der: bytes) -> x509.Certificate:
+def load(der: bytes) -> x509.Certificate:
+    """As the library has it; for this package alone. Raises what the library raises."""
     # What the library warns of (a serial number of zero, say) is no news to somebody who verifies.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -14,7 +14,7 @@ that a time-stamping authority whose root is in the line leaves open for the mom
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, get_args
@@ -25,10 +25,11 @@ from ocimodel.errors import ConfigurationError, FormatError, UsageError
 from ocimodel.jsonio import Node
 from ocimodel.keys.public import PublicKey
 from ocimodel.keys.sealing import opens
-from ocimodel.trust import chains, subjects
+from ocimodel.trust import chains, revocation, subjects
 from ocimodel.trust.claims import format_time
 from ocimodel.trust.evidence import thumbprint_name
 from ocimodel.trust.fields import strings, word
+from ocimodel.trust.revocation import Question, Revocation
 from ocimodel.trust.ring import ALWAYS, Opening, Role, Standing, Trusted
 from ocimodel.trust.verdict import Finding
 
@@ -44,6 +45,7 @@ TIMESTAMPS: Final[tuple[Timestamp, ...]] = get_args(Timestamp)
 _SCHEMES: Final = {"ca": X509, "signingAuthority": AUTHORITY}
 _STAMPS: Final = ("timestampRoots", "timestampRootsFile")
 ANYBODY: Final = "*"
+_REVOKED: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,7 @@ class CertificateEntry:
         kind: whose roots these are. A signing authority states itself when a signature was made, and is believed.
         stamps: roots of time-stamping authorities, DER; where there are none, tokens are not looked at.
         timestamp: whether each signature needs a token, or those alone whose certificates have expired.
+        revocation: what has to be known of the certificates.
     """
 
     id: str
@@ -64,6 +67,7 @@ class CertificateEntry:
     kind: Kind = "ca"
     stamps: frozenset[bytes] = field(default=frozenset(), repr=False)
     timestamp: Timestamp = "always"
+    revocation: Revocation = revocation.OFF
     roles: frozenset[Role] = frozenset()
     standing: Standing = field(default=ALWAYS)
 
@@ -72,6 +76,41 @@ class CertificateEntry:
         return frozenset(thumbprint_name(root) for root in self.roots)
 
     def opens(self, signed: Signed, now: datetime, leeway: timedelta) -> Opening | None:
+        chain = self._chain(signed)
+        if chain is None or not isinstance(signed, NotarySignature):
+            return None
+        leaf = chain[0]
+        who = f"{self.id}: {leaf.name}"
+        wrong = chains.broken(chain)
+        if wrong:
+            detail = f"the certificate chain of {who} is not in order: {wrong}"
+            problem: Finding | None = Finding(exit_code=13, reason="certificate", detail=detail)
+            return Opening(keyid=leaf.keyid, identity=who, problem=problem)
+        if not _made(leaf, signed):
+            return Opening(keyid=leaf.keyid, identity=who, forged=True)
+        time, problem = self._validity(chain, signed, now, leeway)
+        revoked = revocation.problem(chain, signed, self.revocation, now=now, leeway=leeway, time=time)
+        if revoked is not None and (problem is None or revoked.exit_code == _REVOKED):
+            problem = revoked
+        return Opening(keyid=leaf.keyid, identity=who, time=time, problem=problem)
+
+    def asks(self, signed: Signed, now: datetime, leeway: timedelta) -> Iterable[Question]:
+        """What has to be found out before `opens` can tell; nothing about chains to which nobody here trusts.
+
+        The services that are asked are those that a trusted authority has put into a certificate.
+        """
+        chain = self._chain(signed)
+        if self.revocation.mode == "off" or chain is None or not isinstance(signed, NotarySignature):
+            return
+        if chains.broken(chain) or not _made(chain[0], signed):
+            return
+        yield from revocation.questions(chain, self.revocation)
+        stamp, _ = _stamp(signed, self.stamps, chains.shift(now, leeway)) if self.stamps else (None, "")
+        if stamp is not None:
+            yield from revocation.questions(chains.read(stamp.chain), self.revocation)
+
+    def _chain(self, signed: Signed) -> tuple[Certificate, ...] | None:
+        """The chain of a signature by somebody whom this line trusts, as far as certificates tell."""
         if not isinstance(signed, NotarySignature) or signed.scheme != _SCHEMES[self.kind]:
             return None
         if self.roots.isdisjoint(signed.certificates):
@@ -80,22 +119,8 @@ class CertificateEntry:
             chain = chains.read(signed.certificates)
         except FormatError:
             return None
-        leaf = chain[0]
-        if self.subjects is not None and not any(subjects.matches(item, leaf) for item in self.subjects):
-            return None
-        who = f"{self.id}: {leaf.name}"
-        wrong = chains.broken(chain)
-        if wrong:
-            detail = f"the certificate chain of {who} is not in order: {wrong}"
-            return Opening(
-                keyid=leaf.keyid,
-                identity=who,
-                problem=Finding(exit_code=13, reason="certificate", detail=detail),
-            )
-        if not _made(leaf, signed):
-            return Opening(keyid=leaf.keyid, identity=who, forged=True)
-        moment, problem = self._validity(chain, signed, now, leeway)
-        return Opening(keyid=leaf.keyid, identity=who, time=moment, problem=problem)
+        mine = self.subjects is None or any(subjects.matches(item, chain[0]) for item in self.subjects)
+        return chain if mine else None
 
     def _validity(
         self, chain: Sequence[Certificate], signed: NotarySignature, now: datetime, leeway: timedelta
@@ -107,6 +132,10 @@ class CertificateEntry:
         if not self.stamps:
             return None, expired
         stamp, wrong = _stamp(signed, self.stamps, chains.shift(now, leeway))
+        if stamp is not None:
+            above = chains.read(stamp.chain)
+            revoked = revocation.problem(above, signed, self.revocation, now=now, leeway=leeway, time=None)
+            stamp, wrong = (None, f"of the timestamp: {revoked.detail}") if revoked else (stamp, "")
         if stamp is not None:
             outside = _outside(chain, stamp.earliest, stamp.latest, "timestamped")
             if outside is None or expired or self.timestamp == "always":
@@ -156,7 +185,7 @@ def entry(line: Line) -> Trusted:
     from ocimodel.trust.kinds import STANDING
 
     node = line.node
-    node.only("roots", "rootsFile", "subjects", "kind", *_STAMPS, "timestamp", *STANDING)
+    node.only("roots", "rootsFile", "subjects", "kind", *_STAMPS, "timestamp", "revocation", *STANDING)
     kind, timestamp = node.find("kind"), node.find("timestamp")
     stamps = any(node.find(name) for name in _STAMPS)
     if stamps:
@@ -170,6 +199,7 @@ def entry(line: Line) -> Trusted:
         kind=word(kind, KINDS) if kind else "ca",
         stamps=_roots(*line.material(*_STAMPS)) if stamps else frozenset(),
         timestamp=word(timestamp, TIMESTAMPS) if timestamp else "always",
+        revocation=revocation.parse(node.find("revocation"), line.read),
         roles=line.roles,
         standing=line.standing,
     )

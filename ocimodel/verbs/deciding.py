@@ -2,7 +2,8 @@
 
 Guarantees: signatures come first. The one layer that may be read before the whole verdict is the provenance, of
 at most 4 MiB, and only where the policy or the context asks about what may be in it and the signatures suffice.
-That it is missing or damaged decides nothing here: the policy judges what it has.
+That it is missing or damaged decides nothing here: the policy judges what it has. Nobody but the store is asked,
+except for the services of trusted certificates where the policy says so.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ocimodel.trust.evidence import Evidence
 from ocimodel.trust.policy import TrustPolicy
 from ocimodel.trust.verdict import Verdict
 from ocimodel.verbs.evidence import gather
+from ocimodel.verbs.revocation import inform
 
 
 def decide(
@@ -30,22 +32,30 @@ def decide(
     policy: TrustPolicy,
     now: datetime,
     context: Mapping[str, str],
+    *,
+    offline: bool = False,
 ) -> tuple[Verdict, Evidence, tuple[Document, ...]]:
     """The verdict on ``subject``, what it was based on, and the documents that a receipt keeps.
 
     Args:
         manifest: the bytes of ``subject``.
         name: what was asked for, without tag and digest.
+        offline: no service of a certificate is asked, whatever the policy says.
 
     Raises:
         UnavailableError, AuthenticationError: from the store.
+        UnavailableError: a service that says whether certificates were revoked does not answer, and nothing else
+            stands against the artifact.
     """
     found, documents = gather(store, subject, name, policy.keyids)
-    evidence = replace(found, manifest=manifest)
+    informed = inform(replace(found, manifest=manifest), policy, now, offline=offline)
+    evidence = informed.evidence
     layer = policy.wants(evidence, now, context)
     if layer is not None:
         evidence = replace(evidence, provenance=_provenance(store, layer))
-    return policy.evaluate(evidence, now, context), evidence, documents
+    verdict = policy.evaluate(evidence, now, context)
+    informed.check(verdict)
+    return verdict, evidence, documents
 
 
 def _provenance(store: Store, layer: Descriptor) -> bytes:

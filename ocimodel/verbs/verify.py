@@ -41,6 +41,7 @@ def verify_artifact(
     context: Mapping[str, str] = _NO_CONTEXT,
     name: str | None = None,
     full: bool = False,
+    offline: bool = False,
     now: datetime | None = None,
     meter: Meter | None = None,
 ) -> Verification:
@@ -49,6 +50,7 @@ def verify_artifact(
     Args:
         name: the name to judge under, instead of the reference's own (``--as``).
         full: read every layer as well and hold it against its digest.
+        offline: ask nobody whether certificates were revoked, whatever the policy says.
 
     Raises:
         Refusal: of the most serious kind that holds; its ``reasons`` are all.
@@ -58,7 +60,8 @@ def verify_artifact(
         subject, raw = store.get_manifest(target_of(reference, store))
         asked = judged_name(reference, name)
         policy = with_floor(policy, asked, reference, state_dir())
-        verdict, _, _ = decide(store, subject, raw, asked, policy, now or datetime.now(UTC), context)
+        now = now or datetime.now(UTC)
+        verdict, _, _ = decide(store, subject, raw, asked, policy, now, context, offline=offline)
         verdict.raise_if_refused()
         checks = [Check("manifest", "pass", f"{subject.digest}, {subject.size} bytes"), *verdict_checks(verdict)]
         if full:

@@ -39,6 +39,7 @@ from ocimodel.verbs.judging import (
     signed_manifest,
     verdict_checks,
 )
+from ocimodel.verbs.revocation import inform
 from ocimodel.verbs.screening import Screen
 
 _NO_CONTEXT: Mapping[str, str] = {}
@@ -53,6 +54,7 @@ def verify_directory(
     name: str | None = None,
     context: Mapping[str, str] = _NO_CONTEXT,
     full: bool = False,
+    offline: bool = False,
     now: datetime | None = None,
     meter: Meter | None = None,
 ) -> Verification:
@@ -62,6 +64,7 @@ def verify_directory(
         name: the name to judge under (``--as``); else that of ``reference``, else the directory's own path. What
             the receipt says of where it came from is not signed, so it decides nothing.
         full: hold every file against the SHA-256 of its layer, also where the chunk index can speak for it.
+        offline: ask nobody whether certificates were revoked, whatever the policy says.
 
     Raises:
         NotFoundError: there is no receipt, and no reference was given.
@@ -77,7 +80,9 @@ def verify_directory(
         subject = Descriptor(media_type=receipt.media_type, digest=receipt.digest, size=len(receipt.manifest))
         evidence = again(subject, name or path_name(directory), receipt.referrers, receipt.manifest)
         evidence = replace(evidence, manifest=receipt.manifest, provenance=receipt.provenance)
-        verdict = policy.evaluate(evidence, now, context)
+        informed = inform(evidence, policy, now, offline=offline)
+        verdict = policy.evaluate(informed.evidence, now, context)
+        informed.check(verdict)
         verdict.raise_if_refused()
         artifact = ModelArtifact.of(signed_manifest(receipt.manifest, receipt.media_type, verdict))
         index = ChunkIndex.named_by(artifact.manifest, receipt.index)
@@ -87,7 +92,7 @@ def verify_directory(
         with open_store(reference, access) as store:
             subject, raw = store.get_manifest(target_of(reference, store))
             asked = judged_name(reference, name)
-            verdict, _, _ = decide(store, subject, raw, asked, policy, now, context)
+            verdict, _, _ = decide(store, subject, raw, asked, policy, now, context, offline=offline)
             verdict.raise_if_refused()
             artifact = ModelArtifact.of(signed_manifest(raw, subject.media_type, verdict))
             expected = _expected_from(store, artifact, directory)

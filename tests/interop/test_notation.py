@@ -6,6 +6,7 @@ import json
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,9 @@ from tests.commands import run
 from tests.interop.conftest import pushed
 from tests.real.notation import Notation
 from tests.real.registry import RealRegistry
+from tests.revoking import GOOD, REVOKED, UNKNOWN, crl, response
+from tests.revoking import serving as serving_status
+from tests.test_revocation import points, responder
 from tests.tsa import authority, serving
 
 pytestmark = pytest.mark.peer
@@ -185,3 +189,30 @@ def test_timestamps(
     files.sign(unstamped := pushed(model, distribution.fresh()))
     assert notation.verify(unstamped, check=False).returncode != 0
     assert run("verify", unstamped, "--policy", files.policy(timestampRootsFile="tsa.pem")).code == 13
+
+
+@pytest.mark.parametrize("revoked", ["nobody", "leaf", "intermediate", "unknown"])
+def test_revocation(
+    distribution: RealRegistry, model: Path, notation: Notation, tmp_path: Path, revoked: str
+) -> None:
+    """notation asks at level strict; we ask where the policy says so. The verdicts are the same."""
+    now = datetime.now(UTC).replace(microsecond=0)
+    times: dict[str, Any] = {"since": now - timedelta(hours=1), "until": now + timedelta(hours=1)}
+    with serving_status() as service:
+        leaf, between, root = certificates = chain(
+            ca("root", number=1, **recent()),
+            ca("intermediate", number=2, more=(points(f"{service.url}/root.crl"),), **recent()),
+            Wish(more=(responder(f"{service.url}/ocsp"),), **recent()),  # type: ignore[arg-type]
+        )
+        files = Files(tmp_path, certificates)
+        reference = pushed(model, distribution.fresh())
+        files.sign(reference)
+        status = {"leaf": REVOKED, "unknown": UNKNOWN}.get(revoked, GOOD)
+        service.says("/ocsp", response(between, leaf, status, **times))
+        service.says("/root.crl", crl(root, *([between] if revoked == "intermediate" else []), **times))
+        notation.trust(files.root)
+        peer = notation.verify(reference, check=False)
+        ran = run("verify", reference, "--policy", files.policy(revocation={"mode": "online"}))
+    assert (peer.returncode == 0) == (revoked == "nobody"), peer.stderr
+    assert ran.code == {"nobody": 0, "unknown": 13}.get(revoked, 16), ran.err
+    assert {item.partition(" ")[0] for item in service.asked} == {"GET", "POST"}
