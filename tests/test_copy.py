@@ -225,6 +225,20 @@ def test_a_source_without_ranges_is_read_past_what_came(stack: ExitStack) -> Non
     assert summary(everything(target)) == summary(everything(source))
 
 
+def test_many_referrers_are_listed_together(stack: ExitStack) -> None:
+    """Each write of a list is waited for; forty signatures are no forty such waits."""
+    source, there = MemoryStore("memory"), stack.enter_context(HostileRegistry(Switches(referrers="404")))
+    target = registry_store(f"{there.host}/m/x", 0.005)
+    root = put(source, blob(source, b"model"), tag="v1")
+    for number in range(40):
+        put_note(source, root, str(number))
+    carry(source, target)
+    assert len(target.referrers(root.digest).entries) == 40
+    tag = f"sha256-{root.digest.hex}"
+    assert len([request for request in there.seen("PUT", "manifest") if request.target == tag]) <= 20
+    assert carry(source, target) == replica.Tally()
+
+
 # --- what is wrong ----------------------------------------------------------------------------------------------
 
 

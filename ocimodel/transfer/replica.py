@@ -10,7 +10,7 @@ digests.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -25,6 +25,7 @@ from ocimodel.transfer.parallel import run_all
 from ocimodel.transfer.relay import relay
 
 WORKERS = 4
+WRITERS = 4
 QUESTIONS = 8
 """Blobs that are asked for at a time."""
 _FOREIGN = ("nondistributable", "foreign")
@@ -156,34 +157,47 @@ def put_manifests(route: Route, closure: Closure, tally: Tally) -> None:
         DigestMismatchError: the target calls a manifest otherwise.
         UnavailableError, AuthenticationError, StorageError: from a store.
     """
-    listed: dict[Digest, set[Digest]] = {}
-    for piece in closure.pieces:
-        tally.manifests += _store(route, closure, piece, listed)
+    with ThreadPoolExecutor(max_workers=WRITERS) as pool:
+        for wave in _waves(closure.pieces):
+            subjects = {piece.subject for piece in wave if piece.subject is not None}
+            found = pool.map(lambda subject: _listed(route.target, subject), subjects)
+            listed = dict(zip(subjects, found, strict=True))
+            tally.manifests += sum(pool.map(lambda piece, there=listed: _store(route, closure, piece, there), wave))
     for item in closure.legacy:
         raw = closure.raw(route.source, item.piece.descriptor)
         tally.legacy += merge(route.target, item.tag, raw, item.piece.descriptor)
 
 
-def _store(route: Route, closure: Closure, piece: Piece, listed: dict[Digest, set[Digest]]) -> bool:
+def _waves(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+    """The pieces in the order of writing, those together of which none waits for another."""
+    wave: list[Piece] = []
+    within: set[Digest] = set()
+    for piece in pieces:
+        if {child.digest for child in piece.children} & within or piece.subject in within:
+            yield wave
+            wave, within = [], set()
+        wave.append(piece)
+        within.add(piece.descriptor.digest)
+    if wave:
+        yield wave
+
+
+def _listed(target: Store, subject: Digest) -> set[Digest]:
+    return {entry.digest for entry in target.referrers(subject).entries}
+
+
+def _store(route: Route, closure: Closure, piece: Piece, listed: Mapping[Digest, set[Digest]]) -> bool:
     """Put a manifest under its digest, unless it is there and, where it refers to something, listed there."""
     digest = piece.descriptor.digest
     if digest in route.known:
         return False
-    if is_there(route.target, digest) and _is_listed(route.target, piece, listed):
+    if is_there(route.target, digest) and (piece.subject is None or digest in listed[piece.subject]):
         route.known.add(digest)
         return False
     raw = closure.raw(route.source, piece.descriptor)
     check_same(piece.descriptor, route.target.put_manifest(raw, piece.descriptor.media_type))
     route.known.add(digest)
     return True
-
-
-def _is_listed(target: Store, piece: Piece, listed: dict[Digest, set[Digest]]) -> bool:
-    if piece.subject is None:
-        return True
-    if piece.subject not in listed:
-        listed[piece.subject] = {entry.digest for entry in target.referrers(piece.subject).entries}
-    return piece.descriptor.digest in listed[piece.subject]
 
 
 def is_there(store: Store, target: str | Digest) -> bool:

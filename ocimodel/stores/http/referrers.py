@@ -8,14 +8,15 @@ Guarantees: 401, 403, 429 and 5xx are errors, never "no referrers"; one bad entr
 others stay in the fallback index as they are, unknown members included; after `Referrers.add` has returned, the
 entry stood in the list when it was read again. Two that write the fallback tag at once both find their entries,
 as far as a protocol without locks allows: whoever finds that his entry is gone adds it, and what he had seen
-before, again.
+before, again. Threads that add to one list at once write it together.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
@@ -52,6 +53,8 @@ class Referrers:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._has_api: bool | None = None
+        self._guard = threading.Lock()
+        self._waiting: dict[str, list[tuple[Descriptor, Future[None]]]] = {}
         # What this process wrote last into each fallback tag.
         self._written: dict[str, bytes] = {}
 
@@ -75,10 +78,29 @@ class Referrers:
         found = self._from_api(subject, 1_000_000)
         if found is not None and (acknowledged or str(entry.digest) in found.entries):
             return
-        with _lock_of(self._repository, fallback_tag(subject)):
-            tag = fallback_tag(subject)
-            writer = _TagWriter(self._repository, subject, entry, self._written.get(tag, b""))
-            self._written[tag] = writer.run()
+        self._write(subject, entry)
+
+    def _write(self, subject: Digest, entry: Descriptor) -> None:
+        """Add to the fallback tag. Who has to wait for another writer has his entry written with all that wait."""
+        tag = fallback_tag(subject)
+        mine: Future[None] = Future()
+        with self._guard:
+            self._waiting.setdefault(tag, []).append((entry, mine))
+        with _lock_of(self._repository, tag):
+            if not mine.done():
+                with self._guard:
+                    group = self._waiting.pop(tag)
+                try:
+                    entries = [item for item, _ in group]
+                    writer = _TagWriter(self._repository, subject, entries, self._written.get(tag, b""))
+                    self._written[tag] = writer.run()
+                except BaseException as error:
+                    for _, future in group:
+                        future.set_exception(error)
+                    raise
+                for _, future in group:
+                    future.set_result(None)
+        mine.result()
 
     def _from_api(self, subject: Digest, limit: int) -> _Found | None:
         """None where the registry has no such API."""
@@ -140,15 +162,15 @@ def _lock_of(repository: Repository, tag: str) -> threading.Lock:
 class _TagWriter:
     """One read-modify-write of a fallback tag, repeated until it holds."""
 
-    def __init__(self, repository: Repository, subject: Digest, entry: Descriptor, mine: bytes) -> None:
+    def __init__(self, repository: Repository, subject: Digest, entries: Sequence[Descriptor], mine: bytes) -> None:
         self._repository = repository
         self._subject = subject
         self._tag = fallback_tag(subject)
-        self._entry = entry
+        self._entries = {str(entry.digest): entry for entry in entries}
         self._patience = repository.transport.patience
         self._mine = mine
         # Its entry only keeps a blob alive, and whoever pushes the same artifact writes the very same entry.
-        self._may_be_lost = entry.artifact_type == media.CHUNK_INDEX
+        self._may_be_lost = all(entry.artifact_type == media.CHUNK_INDEX for entry in entries)
         # What was read in any round, so that it can be put back if somebody's write loses it with ours.
         self._seen: dict[str, dict[str, Any]] = {}
 
@@ -159,8 +181,7 @@ class _TagWriter:
         before: dict[str, Any] = {}
         for round_ in range(_ROUNDS):
             document, raw, etag = self._read()
-            ours = str(self._entry.digest)
-            if any(_digest_of(item) == ours for item in document["manifests"]):
+            if self._entries.keys() <= {_digest_of(item) for item in document["manifests"]}:
                 if not written or self._may_be_lost:
                     return raw
                 # Somebody who had read before we wrote may still write: look once more after he must have.
@@ -204,11 +225,9 @@ class _TagWriter:
 
     def _merged(self, document: dict[str, Any]) -> bytes:
         present = {_digest_of(item) for item in document["manifests"]}
+        self._seen |= {digest: entry.to_dict() for digest, entry in self._entries.items() if digest not in present}
         lost = [item for digest, item in self._seen.items() if digest and digest not in present]
-        ours = self._entry.to_dict()
-        self._seen[str(self._entry.digest)] = ours
-        lost = [item for item in lost if _digest_of(item) != str(self._entry.digest)]
-        document = {**document, "manifests": [*document["manifests"], *lost, ours]}
+        document = {**document, "manifests": [*document["manifests"], *lost]}
         # Not canonical, since what others wrote may hold what our encoder refuses; small, since registries cap it.
         return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
