@@ -51,6 +51,15 @@ def test_certificates_come_in_any_order(carried: list[Made]) -> None:
     assert list(check(token(MESSAGE, TSA, NOW, carried=carried)).chain) == [item.der for item in TSA]
 
 
+def test_certificates_that_are_not_sorted() -> None:
+    """GlobalSign's authority does not sort them as DER demands, and they are no part of what is signed."""
+    sorted_ = token(MESSAGE, TSA, NOW)
+    one, two = sorted((item.der for item in TSA[:2]), key=sorted_.index)
+    unsorted = sorted_.replace(one + two, two + one)
+    assert unsorted != sorted_
+    assert check(unsorted) == check(sorted_)
+
+
 def test_a_response_is_taken_as_well() -> None:
     """As Sigstore's bundles carry it."""
     granted = b"\x30\x03\x02\x01\x00" + token(MESSAGE, TSA, NOW)

@@ -25,6 +25,7 @@ MAX_CERTIFICATES: Final = 16
 _BASELINE: Final = "0.4.0.2023.1.1"
 """ETSI EN 319 421: whose tokens that name no accuracy are good to a second."""
 
+_SEQUENCE, _CERTIFICATES = 0x30, 0xA0
 _WORST: Final = timedelta(hours=1)
 
 
@@ -65,7 +66,7 @@ def check(token: bytes, message: bytes, roots: Sequence[bytes]) -> Stamp:
         builder.build().verify_message(response, message)
         chain = _chain(response, roots)
         earliest, latest = _times(response)
-    except (VerificationError, ValueError, TypeError, OverflowError, RecursionError) as error:
+    except (VerificationError, ValueError, TypeError, LookupError, OverflowError) as error:
         raise FormatError(f"the timestamp does not verify: {_sentence(error)}") from None
     return Stamp(earliest=earliest, latest=latest, chain=chain)
 
@@ -73,17 +74,57 @@ def check(token: bytes, message: bytes, roots: Sequence[bytes]) -> Stamp:
 def _decode(token: bytes) -> TimeStampResponse:
     from rfc3161_client import decode_timestamp_response
 
-    try:
-        return decode_timestamp_response(token)
-    except ValueError:
-        # A bare token: the response that it was taken from said "granted" (RFC 3161, section 2.4.2).
-        granted = b"\x30\x03\x02\x01\x00"
-        return decode_timestamp_response(_sequence(granted + token))
+    parts = _children(token, 0)
+    if len(parts) == 2 and token[parts[0][0]] == _SEQUENCE:  # a response: its status, and the token
+        status, token = token[slice(*parts[0])], token[slice(*parts[1])]
+    else:
+        status = b"\x30\x03\x02\x01\x00"  # what the response said that a bare token was taken from: granted
+    return decode_timestamp_response(_sequence(status + _sorted(token)))
+
+
+def _sorted(token: bytes) -> bytes:
+    """``token`` with its certificates in the order that DER demands of a set (X.690, section 11.6).
+
+    Some authorities do not sort them, and the package refuses that. They are no part of what is signed.
+    """
+    content = _children(token, _children(token, 0)[1][0])  # ContentInfo: the type, and [0] what is of it
+    for start, end in _children(token, content[0][0]):  # SignedData
+        if token[start] == _CERTIFICATES:
+            found = [token[slice(*item)] for item in _children(token, start)]
+            return token[: end - sum(map(len, found))] + b"".join(sorted(found)) + token[end:]
+    return token
+
+
+def _children(der: bytes, start: int) -> list[tuple[int, int]]:
+    """Where the items in the item at ``start`` begin and end. Raises ValueError."""
+    position, end = _span(der, start)
+    found = []
+    while position < end:
+        _, after = _span(der, position)
+        if after > end:
+            raise ValueError("an item is longer than what it is in")
+        found.append((position, after))
+        position = after
+    return found
+
+
+def _span(der: bytes, start: int) -> tuple[int, int]:
+    """Where the content of an item begins, and where it ends."""
+    head = der[start : start + 2]
+    if len(head) < 2 or head[0] & 0x1F == 0x1F or head[1] == 0x80:
+        raise ValueError("it is not DER")
+    size, begin = head[1], start + 2
+    if size > 0x80:
+        begin += size - 0x80
+        size = int.from_bytes(der[start + 2 : begin], "big")
+    if begin + size > len(der):
+        raise ValueError("it ends early")
+    return begin, begin + size
 
 
 def _sequence(content: bytes) -> bytes:
     size = len(content).to_bytes((len(content).bit_length() + 7) // 8, "big")
-    return b"\x30" + (size if len(content) < 0x80 else bytes([0x80 | len(size)]) + size) + content
+    return bytes([_SEQUENCE]) + (size if len(content) < 0x80 else bytes([0x80 | len(size)]) + size) + content
 
 
 def _chain(response: TimeStampResponse, roots: Sequence[bytes]) -> tuple[bytes, ...]:
