@@ -91,7 +91,8 @@ def test_every_request_fails_in_turn(where: str, fault: str, api: str, stack: Ex
     total = len(broken.requests)
     dice = random.Random(f"{where}{fault}{api}")
     failed = 0
-    for number in range(total) if fault == "500" else sorted(dice.sample(range(total), 6)):
+    every = fault == "500" and where == "target"
+    for number in range(total) if every else sorted(dice.sample(range(total), 6)):
         there.restore(empty)
         there.sessions.clear()
         left = [number]
@@ -108,7 +109,7 @@ def test_every_request_fails_in_turn(where: str, fault: str, api: str, stack: Ex
         assert copy()
         assert summary(everything(target)) == wanted
         assert is_whole(target)
-    assert failed
+    assert failed or not every  # an answer that is lost may be none that was needed
 
 
 @pytest.fixture
