@@ -13,9 +13,7 @@ from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.text import plural, size, table
 from ocimodel.errors import (
     SEVERITY,
-    NotFoundError,
     OcimodelError,
-    Refusal,
     UsageError,
 )
 
@@ -83,8 +81,9 @@ def copy(
     wanted = copying.filtered(referrers or (), none=no_referrers)
     with Copier(run.access, judge=judge, wanted=wanted, dry_run=dry_run, meter=run.meter, now=run.now) as copier:
         found = _Batch(run, dry_run=dry_run)
-        for source, target in _pairs(run, copier, src, dst, all_tags=all_tags, from_file=from_file):
-            found.add(copier, source, target)
+        pairs = list(_pairs(run, copier, src, dst, all_tags=all_tags, from_file=from_file))
+        for source, outcome in copier.copy_all(pairs):
+            found.add(source, outcome)
     return found.answer()
 
 
@@ -98,11 +97,11 @@ class _Batch:
         self._failures: list[tuple[Reference, OcimodelError]] = []
         run.explain = lambda _failure: self._partial()
 
-    def add(self, copier: "Copier", source: "Reference", target: "Reference") -> None:
-        try:
-            self._copies.append(copier.copy(source, target))
-        except (Refusal, NotFoundError) as error:
-            self._failures.append((source, error))
+    def add(self, source: "Reference", outcome: "Copied | OcimodelError") -> None:
+        if isinstance(outcome, OcimodelError):
+            self._failures.append((source, outcome))
+        else:
+            self._copies.append(outcome)
 
     def answer(self) -> Answer:
         """Raises the most serious failure, where there is one."""

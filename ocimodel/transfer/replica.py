@@ -25,7 +25,7 @@ from ocimodel.transfer.parallel import run_all
 from ocimodel.transfer.relay import relay
 
 WORKERS = 4
-WRITERS = 4
+WRITERS = 8
 QUESTIONS = 8
 """Blobs that are asked for at a time."""
 _FOREIGN = ("nondistributable", "foreign")

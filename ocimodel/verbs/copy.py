@@ -7,14 +7,16 @@ again sends nothing. Nothing is packed anew, so the digest before is the digest 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-from ocimodel.errors import UsageError
+from ocimodel.errors import NotFoundError, OcimodelError, Refusal, UsageError
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.reference import Reference
@@ -30,7 +32,7 @@ from ocimodel.trust.verdict import Verdict
 from ocimodel.verbs.deciding import decide
 from ocimodel.verbs.judging import judged_name
 
-_NO_CONTEXT: Mapping[str, str] = {}
+_FINISHERS = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +83,18 @@ class Judge:
         return verdict
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Begun:
+    """A copy whose blobs are there."""
+
+    source: Reference
+    target: Reference
+    verdict: Verdict | None
+    route: Route
+    plan: Plan
+    tally: Tally
+
+
 class Copier:
     """Copies one artifact after the other; stores stay open, and what the target has is asked once.
 
@@ -129,6 +143,45 @@ class Copier:
             NotFoundError: the artifact, or a part of it, is not there.
             UnavailableError, AuthenticationError, StorageError: from a store.
         """
+        return self._finish(self._begin(source, target))
+
+    def copy_all(
+        self, pairs: Iterable[tuple[Reference, Reference]]
+    ) -> Iterator[tuple[Reference, Copied | Refusal | NotFoundError]]:
+        """Copy many, in order: what was named, and what came of it. One that is refused does not keep the others.
+
+        Blobs go over one artifact after the other; the manifests of some are written meanwhile, since writing lists
+        of referrers is mostly waiting.
+
+        Raises: as `copy`, but for what is yielded; what was copied before is yielded first.
+        """
+        pending: deque[tuple[Reference, str, Future[Copied]]] = deque()
+        failure: OcimodelError | None = None
+        with ThreadPoolExecutor(max_workers=_FINISHERS) as pool:
+            for source, target in pairs:
+                try:
+                    begun = self._begin(source, target)
+                except (Refusal, NotFoundError) as error:
+                    future: Future[Copied] = Future()
+                    future.set_exception(error)
+                    pending.append((source, "", future))
+                except OcimodelError as error:
+                    failure = error
+                    break
+                else:
+                    where = str(replace(begun.target, digest=None))
+                    while any(other == where for _, other, _ in pending):  # the later one is to win
+                        yield _outcome(*pending.popleft())
+                    pending.append((source, where, pool.submit(self._finish, begun)))
+                while len(pending) > 2 * _FINISHERS or (pending and pending[0][2].done()):
+                    yield _outcome(*pending.popleft())
+            while pending:
+                yield _outcome(*pending.popleft())
+        if failure is not None:
+            raise failure
+
+    def _begin(self, source: Reference, target: Reference) -> _Begun:
+        """Everything but the manifests."""
         store = self._open(source, create=False)
         asked = target_of(source, store)
         root, raw = store.get_manifest(asked)
@@ -145,18 +198,25 @@ class Copier:
             mount=mount_source(source, target),
         )
         plan = replica.plan(route, closure)
-        done: Tally | None = None
-        moved: tuple[str, ...] = ()
+        tally = Tally()
         if not self._dry_run:
-            done = replica.send(route, plan, self._meter)
-            moved = tuple(replica.tag(route, closure, [tag] if tag is not None else []))
+            replica.send_blobs(route, plan, self._meter, tally)
+        return _Begun(source=source, target=target, verdict=verdict, route=route, plan=plan, tally=tally)
+
+    def _finish(self, begun: _Begun) -> Copied:
+        """The manifests, and the tag last."""
+        route, closure, target = begun.route, begun.plan.closure, begun.target
+        moved: list[str] = []
+        if not self._dry_run:
+            replica.put_manifests(route, closure, begun.tally)
+            moved = replica.tag(route, closure, [target.tag] if target.tag is not None else [])
         return Copied(
-            source=source.at(root.digest),
-            target=target.at(root.digest),
-            verdict=verdict,
-            plan=plan,
-            done=done,
-            moved=moved,
+            source=begun.source.at(closure.root.digest),
+            target=target.at(closure.root.digest),
+            verdict=begun.verdict,
+            plan=begun.plan,
+            done=None if self._dry_run else begun.tally,
+            moved=tuple(moved),
             warnings=tuple(closure.warnings),
             within=route.mount is not None,
         )
@@ -170,6 +230,15 @@ class Copier:
         if key not in self._stores:
             self._stores[key] = self._stack.enter_context(open_store(reference, self._access, create=create))
         return self._stores[key]
+
+
+def _outcome(
+    source: Reference, _where: str, future: Future[Copied]
+) -> tuple[Reference, Copied | Refusal | NotFoundError]:
+    try:
+        return source, future.result()
+    except (Refusal, NotFoundError) as error:
+        return source, error
 
 
 def _checked(target: Reference, tag: str | None, digest: Digest) -> Reference:
