@@ -69,7 +69,11 @@ def test_as_many_places_are_filled_as_can_be(
     lines = {name: entry(name, *found) for name, found in roles.items()}
     votes = [Vote(lines[name], key) for name, key in edges]
     wanted = Demand(threshold=threshold, entries=frozenset(among), roles=tuple(asked.items()))
-    assert len(wanted.places) - len(unfilled(wanted, votes)) == filled_by_hand(wanted, votes)
+    filled = len(wanted.places) - len(unfilled(wanted, votes))
+    if "approver" in asked:
+        building = {vote.keyid for vote in votes if "builder" in vote.entry.roles}
+        votes = [vote for vote in votes if "builder" in vote.entry.roles or vote.keyid not in building]
+    assert filled == filled_by_hand(wanted, votes)
 
 
 def test_the_order_of_candidates_does_not_matter() -> None:

@@ -49,6 +49,9 @@ def unfilled(demand: Demand, votes: Iterable[Vote]) -> tuple[str, ...]:
     votes = list(votes)
     building = {vote.keyid for vote in votes if "builder" in vote.entry.roles}
     votes = [vote for vote in votes if vote.entry.id in demand.entries]
+    if "approver" in demand.places:
+        # A key with which a builder has signed is a builder's, whoever else it is recognised as.
+        votes = [vote for vote in votes if "builder" in vote.entry.roles or vote.keyid not in building]
     network: dict[str, set[str]] = {}
 
     def link(one: str, two: str) -> None:
