@@ -1,8 +1,8 @@
 """Services that are no registries: one request, one small document.
 
-Guarantees: a document is bounded in size and time; nothing is retried, no redirect is followed, no credentials are
-sent. Plain HTTP is fine: what is fetched in this way is signed. It is for OCSP responders and servers of CRLs, where
-a policy lets us ask them.
+Guarantees: a document is bounded in size and time; nothing is retried, no redirect is followed, no credentials
+are sent. Plain HTTP is fine: what is fetched in this way is signed. It is for OCSP responders and servers of
+CRLs, where a policy lets us ask them.
 """
 
 from __future__ import annotations
