@@ -28,6 +28,7 @@ from tests.hostile import HostileRegistry, Switches
 from tests.hostile.messages import Drop, Reply, Request
 from tests.models import make_model, weights
 from tests.store_backends import EMPTY, layout_store, put_empty, put_note, registry_store
+from tests.test_imports import imported
 
 KINDS = ("memory", "layout", "hostile-api", "hostile-fallback")
 BIG = weights(3 * SMALL + 17, "big")
@@ -517,3 +518,8 @@ def test_a_server_that_is_down_ends_it_and_says_how_far_it_came(world: World) ->
         f"{world.there.host}/prod/first:v1"
     ]
     assert "prod/third" not in world.there.repositories
+
+
+def test_a_copy_that_nobody_judges_imports_nothing_that_judges(world: World) -> None:
+    modules = imported("copy", f"{world.source}:v1", world.target)
+    assert not {name for name in modules if name.startswith(("cryptography", "ocimodel.keys", "ocimodel.trust"))}

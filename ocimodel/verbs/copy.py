@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from ocimodel.errors import NotFoundError, OcimodelError, Refusal, UsageError
 from ocimodel.oci.descriptor import Descriptor
@@ -27,10 +27,10 @@ from ocimodel.transfer import replica
 from ocimodel.transfer.closure import ALL, Wanted, closure_of
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.replica import Plan, Route, Tally
-from ocimodel.trust.policy import TrustPolicy
-from ocimodel.trust.verdict import Verdict
-from ocimodel.verbs.deciding import decide
-from ocimodel.verbs.judging import judged_name
+
+if TYPE_CHECKING:
+    from ocimodel.trust.policy import TrustPolicy
+    from ocimodel.trust.verdict import Verdict
 
 _FINISHERS = 4
 
@@ -77,6 +77,10 @@ class Judge:
         self, store: Store, subject: Descriptor, raw: bytes, reference: Reference, now: datetime
     ) -> Verdict:
         """Raises `Refusal`."""
+        # A copy that nobody judges need not wait for what judges.
+        from ocimodel.verbs.deciding import decide
+        from ocimodel.verbs.judging import judged_name
+
         asked = judged_name(reference, self.name)
         verdict, _, _ = decide(store, subject, raw, asked, self.policy, now, self.context)
         verdict.raise_if_refused()
