@@ -1,4 +1,4 @@
-"""``ocimodel key generate | public | import | list``."""
+"""``ocimodel key generate | public | import | list``; the rest of the group is in modules of its own."""
 
 import os
 from pathlib import Path
@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ocimodel.cli import material, options
+from ocimodel.cli import certificate, material, options
+from ocimodel.cli.certificate import write_new
 from ocimodel.cli.command import command
 from ocimodel.cli.revoke import ring
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.text import table
-from ocimodel.errors import OcimodelError, StorageError, UsageError
+from ocimodel.errors import OcimodelError, UsageError
 
 if TYPE_CHECKING:
     from ocimodel.keys.files import KeyPair
@@ -123,7 +124,7 @@ def public(
         found = material.signer(run, key, password_file, command="key public").public
     pem = found.to_pem()
     if output is not None:
-        _write_new(output, pem)
+        write_new(output, pem)
     return Answer(
         text=f"{output} {found.keyid}" if output is not None else pem.decode("ascii").rstrip("\n"),
         more={"keys": [{**_described(found), "public": str(output) if output is not None else None}]},
@@ -192,20 +193,11 @@ def _is_private(key: str) -> bool:
     return scheme_of(key) is None and any(PRIVATE.search(kind) for kind, _ in blocks(read(key)))
 
 
-def _write_new(path: Path, data: bytes) -> None:
-    try:
-        with path.open("xb") as file:
-            file.write(data)
-    except FileExistsError:
-        raise UsageError(f"{path} is there already", hint="Choose another --output.") from None
-    except OSError as error:
-        raise StorageError(f"cannot write {path}: {error.strerror}") from None
-
-
 def _public_files(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise UsageError(f"{folder} is not a directory", hint="Name the directory that holds the keys.")
     return sorted(path for path in folder.glob("*.pub") if path.is_file())
 
 
+app.add_typer(certificate.app)
 app.add_typer(ring)

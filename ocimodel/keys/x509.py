@@ -135,6 +135,11 @@ def read_pem(pem: bytes, what: str) -> tuple[bytes, ...]:
     return tuple(found)
 
 
+def to_pem(der: bytes) -> bytes:
+    """A certificate as PEM."""
+    return load(der).public_bytes(serialization.Encoding.PEM)
+
+
 def _canonical(data: bytes, what: str) -> bytes:
     try:
         return (_load_pem if data.startswith(b"-----") else load)(data).public_bytes(serialization.Encoding.DER)

@@ -7,15 +7,15 @@ manifest is a pure function of envelope and subject.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from ocimodel import __version__
 from ocimodel.attest import notary
 from ocimodel.attest.notary_jws import Draft
 from ocimodel.attest.referrer import EMPTY, Attachment
-from ocimodel.errors import UsageError
+from ocimodel.errors import CertificateError, ExpiredError, FormatError, UsageError
 from ocimodel.keys import jose, x509
 from ocimodel.keys.signer import Signer
 from ocimodel.oci import media
@@ -24,6 +24,7 @@ from ocimodel.oci.digest import Digest
 from ocimodel.oci.manifest import Manifest, manifest_bytes
 from ocimodel.oci.reference import Reference
 from ocimodel.stores.protocol import Store
+from ocimodel.trust import chains
 from ocimodel.trust.claims import expiry
 from ocimodel.verbs.attaching import store_attachment
 
@@ -54,11 +55,13 @@ class NotationWriter:
         """
         del reference
         name = jose.name_of(signer.public)
-        if x509.parse(self.certificates[0]).public != signer.public.der:
+        chain = self._chain()
+        if chain[0].public != signer.public.der:
             raise UsageError(
                 "the first certificate is another key's",
                 hint="Give the chain of the key that signs, its own first.",
             )
+        _check(chain, self.now)
         draft = Draft.of(
             subject,
             {key: value for key, value in claims.items() if key != media.CLAIM_EXPIRES},
@@ -71,9 +74,27 @@ class NotationWriter:
         made = _attachment(envelope, subject, self.certificates, signer.public.keyid)
         return made.descriptor.digest, store_attachment(store, subject, made)
 
+    def _chain(self) -> tuple[x509.Certificate, ...]:
+        try:
+            return chains.read(self.certificates)
+        except FormatError as error:
+            raise UsageError(error.message, hint="Give the chain of the key that signs, its own first.") from None
+
     def manifest_of(self, store: Store, subject: Descriptor, signature: Digest) -> Digest:
         del store, subject
         return signature
+
+
+def _check(chain: Sequence[x509.Certificate], now: datetime) -> None:
+    wrong = chains.broken(chain)
+    if wrong:
+        raise CertificateError(
+            f"the certificate chain is not in order: {wrong}",
+            hint="Give the key's own certificate first and the root last; ocimodel key certificate makes one.",
+        )
+    late = chains.expired(chain, now, timedelta(0))
+    if late is not None:
+        raise ExpiredError(late.detail, hint="Sign with a certificate that is valid now.", reason=late.reason)
 
 
 def _attachment(envelope: bytes, subject: Descriptor, certificates: tuple[bytes, ...], keyid: str) -> Attachment:

@@ -8,13 +8,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pkcs11
 import pytest
 
 from tests.certificates import Made, Wish, ca, chain, pem, recent
 from tests.commands import run
-from tests.interop.conftest import pushed
+from tests.interop.conftest import generate, pushed
 from tests.real.notation import Notation
 from tests.real.registry import RealRegistry
+from tests.real.softhsm import SoftHsm
 from tests.revoking import GOOD, REVOKED, UNKNOWN, crl, response
 from tests.revoking import serving as serving_status
 from tests.test_revocation import points, responder
@@ -216,3 +218,46 @@ def test_revocation(
     assert (peer.returncode == 0) == (revoked == "nobody"), peer.stderr
     assert ran.code == {"nobody": 0, "unknown": 13}.get(revoked, 16), ran.err
     assert {item.partition(" ")[0] for item in service.asked} == {"GET", "POST"}
+
+
+@pytest.mark.parametrize("kind", ["ecdsa-p256", "ecdsa-p384", "ecdsa-p521", "rsa-2048", "rsa-3072", "rsa-4096"])
+def test_notation_takes_a_certificate_that_we_made(
+    distribution: RealRegistry, model: Path, notation: Notation, tmp_path: Path, kind: str
+) -> None:
+    """At level strict, and it signs with it."""
+    pair = generate(tmp_path, kind)
+    chain_ = pair.private.with_suffix(".crt")
+    subject = "C=US, ST=WA, O=acme, CN=models"
+    assert run("key", "certificate", pair.private, "--subject", subject).code == 0
+    ours, theirs = pushed(model, distribution.fresh()), pushed(model, distribution.fresh())
+    words = ("--format", "notation", "--key", pair.private, "--certificate", chain_)
+    assert run("sign", ours, *words).code == 0
+    notation.key("mine", pair.private, chain_)
+    notation.sign(theirs)
+    notation.trust(chain_, identities=(f"x509.subject: {subject}",))
+    for reference in (ours, theirs):
+        notation.verify(reference)
+        assert run("verify", reference, "--key", pair.public).code == 0
+
+
+def test_a_key_in_a_token(
+    distribution: RealRegistry, model: Path, notation: Notation, tmp_path: Path, softhsm: SoftHsm
+) -> None:
+    """Nobody can take it out: it signs its certificate, and the artifact."""
+    pair = generate(tmp_path)
+    softhsm.import_key(pair.private, "models")
+    pkcs11.lib(str(softhsm.module)).reinitialize()
+    (tmp_path / "pin").write_text(softhsm.pin)
+    query = f"module-path={softhsm.module}&pin-source=file:{tmp_path / 'pin'}"
+    uri = f"pkcs11:token={softhsm.label};object=models?{query}"
+    chain_ = tmp_path / "token.crt"
+    subject = ("--subject", "C=US, ST=WA, O=acme")
+    try:
+        assert run("key", "certificate", uri, *subject, "-o", chain_).code == 0
+        reference = pushed(model, distribution.fresh())
+        words = ("--format", "notation", "--key", uri, "--certificate", chain_)
+        assert run("sign", reference, *words).code == 0
+    finally:
+        pkcs11.lib(str(softhsm.module)).finalize()
+    notation.trust(chain_)
+    notation.verify(reference)
