@@ -123,7 +123,7 @@ WITH_TRANSCRIPTS = [page for page in PAGES if blocks(page, "console")]
 @pytest.mark.parametrize("page", WITH_TRANSCRIPTS, ids=name)
 def test_transcripts_are_what_is_printed(page: Path, tmp_path: Path) -> None:
     steps = [step for block in blocks(page, "console") for step in transcript(block)]
-    for tool in ("cosign", "oras", "softhsm2-util"):
+    for tool in ("cosign", "notation", "oras", "softhsm2-util"):
         if any(re.search(rf"\b{tool} ", command) for command, _ in steps):
             peer(tool)
     programs = tmp_path / "bin"
