@@ -39,6 +39,7 @@ ONLY_IN = {
     "cryptography": {"keys"},
     "securesystemslib": {"keys"},
     "sigstore": {"keys"},
+    "tuf": {"stores"},
     "pkcs11": {"keys"},
     "boto3": {"keys"},
     "botocore": {"keys"},

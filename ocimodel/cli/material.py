@@ -51,11 +51,14 @@ def prompt_for(spec: str) -> str:
     return f"{'PIN' if spec.startswith('pkcs11:') else 'Password'} of {spec.partition('?')[0]}: "
 
 
-def trust(run: Run, keys: Sequence[str], policy_file: str | None, *, enforce: bool = False) -> TrustPolicy | None:
+def trust(
+    run: Run, keys: Sequence[str], policy_file: str | None, *, enforce: bool = False, offline: bool = False
+) -> TrustPolicy | None:
     """The policy of what was given anywhere, arguments first; None where nothing was.
 
     Args:
         enforce: whatever mode the policy says.
+        offline: a trust source is not asked; what was kept of it decides.
     """
     if any(not key.strip() for key in keys):
         raise UsageError("--key is empty", hint="Check that the variable in it is set.")
@@ -77,20 +80,20 @@ def trust(run: Run, keys: Sequence[str], policy_file: str | None, *, enforce: bo
         policy_file = policies[0] if policies else None
     if not keys and policy_file is None:
         return None
-    return _taken(run, load_policy(keys, policy_file), enforce=enforce)
+    return _taken(run, load_policy(run, keys, policy_file, offline=offline), enforce=enforce)
 
 
 def policy_file(run: Run, path: Path, *, enforce: bool = False) -> TrustPolicy:
     """The policy in a file that is an argument."""
-    return _taken(run, load_policy((), str(path)), enforce=enforce)
+    return _taken(run, load_policy(run, (), str(path)), enforce=enforce)
 
 
-def current_policy(path: Path | None) -> TrustPolicy | None:
+def current_policy(run: Run, path: Path | None) -> TrustPolicy | None:
     """The policy that holds now: of ``--against``, else of the environment; None where nothing says so."""
     given = [str(path)] if path is not None else from_environment(POLICY)
     if len(given) > 1:
         raise UsageError(f"{POLICY} names {len(given)} files", hint="Name one, quoted if it has blanks.")
-    return load_policy((), given[0]) if given else None
+    return load_policy(run, (), given[0]) if given else None
 
 
 def _taken(run: Run, policy: TrustPolicy, *, enforce: bool) -> TrustPolicy:
@@ -118,12 +121,15 @@ def judged_as(name: str | None) -> str | None:
     return judged_name(Reference.parse(name))
 
 
-def load_policy(keys: Sequence[str], policy_file: str | None) -> TrustPolicy:
+def load_policy(run: Run, keys: Sequence[str], policy_file: str | None, *, offline: bool = False) -> TrustPolicy:
     """The one place where a trust policy is made of what a user named."""
     if policy_file is not None:
-        from ocimodel.trust.files import load
+        from ocimodel.verbs.policy_source import load
 
-        return load(Path(policy_file))
+        loaded = load(Path(policy_file), access=run.access, now=run.now, offline=offline)
+        for warning in loaded.warnings:
+            run.warn(warning)
+        return loaded.policy
     from ocimodel.keys.specs import load_public
     from ocimodel.trust.policy import TrustPolicy
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ocimodel.cli import material, options, verdicts
+from ocimodel.cli import material, options, policy_push, verdicts
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.text import plural, printable, table
@@ -218,7 +218,7 @@ def simulate(
     from ocimodel.verbs import policy as verbs
 
     policy = material.policy_file(run, file)
-    current = material.current_policy(against)
+    current = material.current_policy(run, against)
     run.context = pairs(context or (), "--context")
     given = [Reference.parse(ref) for ref in refs or ()]
     given += verbs.judged_before(from_audit) if from_audit is not None else ()
@@ -295,3 +295,6 @@ def _remarks(policy: "TrustPolicy", run: Run) -> list[str]:
 
 def _reads_nothing(name: str) -> bytes:
     raise UsageError(f"a new policy names no files, such as {name}")
+
+
+app.add_typer(policy_push.app)

@@ -52,7 +52,7 @@ def verify(
     directory = None if subject.startswith(LAYOUT_PREFIX) or not Path(subject).is_dir() else Path(subject)
     reference = _reference(run, subject, directory, ref)
     run.explain = lambda failure: _refused(failure, subject)
-    trust = material.trust(run, key or (), policy, enforce=enforce)
+    trust = material.trust(run, key or (), policy, enforce=enforce, offline=offline)
     if trust is None:
         raise UsageError("verify needs a key or a policy", hint="Give --key PUB or --policy FILE.")
     if offline and reference is not None and not reference.is_layout:

@@ -13,10 +13,14 @@ from ocimodel.stores.protocol import Store
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How stores may be reached: hosts that are spoken to in plain HTTP, an additional authority's certificate."""
+    """How stores may be reached: hosts that are spoken to in plain HTTP, an additional authority's certificate.
+
+    ``hasty``: what does not answer at once is given up, since the caller has something else to go by.
+    """
 
     plain_http: frozenset[str] = frozenset()
     ca_file: Path | None = None
+    hasty: bool = False
 
 
 @contextmanager
@@ -32,9 +36,11 @@ def open_store(reference: Reference, access: Access, *, create: bool = False) ->
 
         store = LayoutStore(Path(reference.path), create=create)
     else:
+        from ocimodel.stores.http.policy import HASTY, Patience
         from ocimodel.stores.registry import open_registry
 
-        store = open_registry(reference, plain_http=access.plain_http, ca_file=access.ca_file)
+        patience = HASTY if access.hasty else Patience()
+        store = open_registry(reference, plain_http=access.plain_http, ca_file=access.ca_file, patience=patience)
     try:
         yield store
     finally:

@@ -23,6 +23,7 @@ from ocimodel.trust.document import MAX_BYTES, parse
 from ocimodel.trust.files import MAX_MATERIAL, YAML, load, read
 from ocimodel.trust.policy import TrustPolicy
 from ocimodel.trust.ring import KeyEntry
+from ocimodel.verbs.policy_source import read_source
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +49,12 @@ def amend(path: Path, change: Callable[[dict[str, Any], TrustPolicy], Amended]) 
             f"{path} is YAML, which is not rewritten", hint="Keep the policy as JSON, or edit it by hand."
         )
     path = path.resolve()  # a link is kept; what it leads to changes
+    found = read_source(path)
+    if found is not None:
+        raise UsageError(
+            f"{path} only says where the policy is: {found.place}",
+            hint="Change the policy, then publish it: ocimodel policy push FILE REF --key KEY.",
+        )
     with alone(path):
         before = load(path)
         data = read(path, MAX_BYTES, "policy")

@@ -51,6 +51,10 @@ class Patience:
         return lambda received: self.clock() - began > self.document + received / self.floor
 
 
+HASTY = Patience(connect=2.0, stall=3.0, tries=1, document=5.0)
+"""For questions whose answer would be good to have, and which can do without one."""
+
+
 class Backoff:
     """The waits between the tries of one operation: exponential, with full jitter, or as Retry-After says."""
 
