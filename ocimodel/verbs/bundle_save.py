@@ -27,6 +27,7 @@ from ocimodel.stores.facts import Facts, examine, is_tag
 from ocimodel.stores.opening import Access, open_store, target_of
 from ocimodel.stores.protocol import Store, read_blob
 from ocimodel.transfer import layouttar, spans
+from ocimodel.transfer.ahead import open_ahead
 from ocimodel.transfer.bundle import (
     DOCUMENT,
     INDEX,
@@ -41,7 +42,7 @@ from ocimodel.transfer.bundle import (
 from ocimodel.transfer.closure import ALL, Closure, Wanted, closure_of
 from ocimodel.transfer.layouttar import Content
 from ocimodel.transfer.meter import Meter
-from ocimodel.transfer.relay import SMALL, open_ahead
+from ocimodel.transfer.relay import SMALL
 from ocimodel.trust.verdict import Verdict
 from ocimodel.verbs.copy import Judge
 
