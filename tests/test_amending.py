@@ -198,3 +198,23 @@ def test_changes_at_once_all_happen(file: Path) -> None:
     found = json.loads(file.read_text())
     assert {item["digest"] for item in found["revoked"]["digests"]} == set(digests)
     assert found["serial"] == 1 + len(digests)
+
+
+def test_the_key_ring_as_a_table(world: World, file: Path, tmp_path: Path) -> None:
+    assert run("key", "generate", tmp_path / "next", "--no-password").code == 0
+    ran = run("key", "rotate", "alice", "--key", tmp_path / "next.pub", "--policy", file)
+    assert "next: sign again what stays in use" in ran.err
+    listed = run("key", "list", "--policy", file)
+    assert [line.split()[:3] for line in listed.out.splitlines()] == [
+        ["SIGNER", "ROLES", "STATUS"],
+        ["alice", "builder", "retired"],
+        ["next", "builder", "active"],
+    ]
+    assert "replaced by next" in listed.out
+    document = check(run("key", "list", "--policy", file, "--json").document)
+    assert [(line["name"], line["status"], line["replacedBy"]) for line in document["ring"]] == [
+        ("alice", "retired", "next"),
+        ("next", "active", None),
+    ]
+    assert document["ring"][0]["retiredAt"] is not None
+    assert run("key", "rotate", "alice", "--key", tmp_path / "next.pub", "--policy", file).err == ""

@@ -35,6 +35,15 @@ AnyKey = Annotated[
 PublicOutput = Annotated[
     Path | None, options.option("--output", "-o", metavar="FILE", help="Write it here instead of stdout.")
 ]
+OfPolicy = Annotated[
+    Path | None,
+    options.option(
+        "--policy",
+        metavar="FILE",
+        variable="OCIMODEL_LIST_POLICY",
+        help="List the key ring of this policy instead.",
+    ),
+]
 Folder = Annotated[Path, options.argument("DIR", "Where to look; the current directory if left out.")]
 
 
@@ -131,9 +140,25 @@ def public(
     )
 
 
-@command(app, "list", called="key list", network=False, examples="ocimodel key list ~/keys")
-def list_(run: Run, folder: Folder = Path()) -> Answer:
-    """List the public keys in a directory, and which of them have their private key beside them."""
+@command(
+    app,
+    "list",
+    called="key list",
+    network=False,
+    examples="""
+    ocimodel key list ~/keys
+    ocimodel key list --policy prod.json
+    """,
+)
+def list_(run: Run, folder: Folder = Path(), policy: OfPolicy = None) -> Answer:
+    """List the public keys in a directory, and which of them have their private key beside them.
+
+    With --policy, list the key ring of a policy: roles, status, and how long each word counts.
+    """
+    if policy is not None:
+        from ocimodel.cli.keyring import list_ring
+
+        return list_ring(run, policy)
     from ocimodel.keys.specs import load_public
 
     keys: list[dict[str, str | None]] = []

@@ -65,6 +65,7 @@ def revoke_key(run: Run, key: Key, policy: Policy, reason: Reason, compromised_s
             document, name_of(before, key, _keyid(key)), reason.strip(), _now(run), since
         ),
     )
+    _next(run, done, "sign again what is known to be good: ocimodel resign REPO --known-good FILE …")
     return _answer(done, policy)
 
 
@@ -93,6 +94,7 @@ def revoke_digest(
     done = amend(
         policy, lambda document, _: revoke_digest(document, pinned, reason.strip(), _now(run), replaced_by or "")
     )
+    _next(run, done)
     return _answer(done, policy)
 
 
@@ -112,7 +114,7 @@ def rotate(run: Run, key: Key, policy: Policy, new: New, name: Name = None) -> A
     """Let a new key take the place of one in a policy: the new one signs, the old one is retired.
 
     What the old key signed counts from now on only with a trusted time before this moment. Sign the rest again with
-    the new key: ocimodel sign REF --key KEY.
+    the new key: ocimodel resign REPO --old-key PUB --key KEY.
     """
     from ocimodel.keys.specs import load_public
     from ocimodel.trust.amending import rotate
@@ -126,6 +128,7 @@ def rotate(run: Run, key: Key, policy: Policy, new: New, name: Name = None) -> A
             document, name_of(before, key, _keyid(key)), called, public.to_pem().decode(), _now(run)
         ),
     )
+    _next(run, done, f"sign again what stays in use: ocimodel resign REPO --old-key OLD.pub --key {called}.key")
     return _answer(done, policy)
 
 
@@ -146,6 +149,7 @@ def retire(run: Run, key: Key, policy: Policy, replaced_by: ReplacedBy = None) -
         policy,
         lambda document, before: retire(document, name_of(before, key, _keyid(key)), _now(run), replaced_by or ""),
     )
+    _next(run, done)
     return _answer(done, policy)
 
 
@@ -160,6 +164,15 @@ def _keyid(said: str) -> str:
 
 def _now(run: Run) -> datetime:
     return run.now
+
+
+def _next(run: Run, done: "Amendment", *steps: str) -> None:
+    """What is still to be done, where something was."""
+    if not done.changes:
+        return
+    published = "give the file to the nodes; where they fetch it: ocimodel policy push FILE REF --key ROOTKEY"
+    for step in (*steps, published):
+        run.note(f"next: {step}")
 
 
 def _answer(done: "Amendment", path: Path) -> Answer:

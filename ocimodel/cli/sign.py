@@ -1,7 +1,7 @@
 """``ocimodel sign``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,34 @@ app = typer.Typer()
 
 FORMATS = ("sigstore", "notation", "cosign-legacy", "oms")
 
+Sequence = Annotated[
+    int | None,
+    options.option(
+        "--sequence",
+        metavar="N",
+        variable="OCIMODEL_CLAIM_SEQUENCE",
+        help="Sign along that this is release N: a node that has taken it takes no lower one.",
+    ),
+]
+Environment = Annotated[
+    str,
+    options.option(
+        "--environment",
+        metavar="NAME",
+        variable="OCIMODEL_CLAIM_ENVIRONMENT",
+        help="Sign along where it is for: it counts in no other environment.",
+    ),
+]
+Channel = Annotated[
+    str,
+    options.option(
+        "--channel",
+        metavar="TAG",
+        variable="OCIMODEL_CLAIM_CHANNEL",
+        help="Sign along which channel it is for.",
+    ),
+]
+
 
 @command(
     app,
@@ -26,6 +54,7 @@ FORMATS = ("sigstore", "notation", "cosign-legacy", "oms")
     examples="""
     ocimodel sign registry.example/ml/bert:1.4 --key signing.key
     ocimodel sign registry.example/ml/bert@sha256:… --key signing.key -a evaluated=yes --expires 90d
+    ocimodel sign registry.example/prod/bert:stable --key release.key --environment prod --sequence 42
     """,
 )
 def sign(
@@ -37,6 +66,9 @@ def sign(
     certificate: options.Certificate = None,
     annotation: options.Annotations = None,
     expires: options.Expires = None,
+    sequence: Sequence = None,
+    environment: Environment = "",
+    channel: Channel = "",
 ) -> Answer:
     """Attach a detached signature to an artifact, where it is.
 
@@ -45,6 +77,7 @@ def sign(
     """
     reference = run.reference(ref)
     writer = _writer(run, format, certificate)
+    from ocimodel.trust.release import Release
     from ocimodel.verbs.sign import sign
 
     signed = sign(
@@ -53,6 +86,7 @@ def sign(
         access=run.access,
         annotations=signed_annotations(annotation or ()),
         expires=duration(expires) if expires is not None else None,
+        release=Release(sequence=sequence, environment=environment, channel=channel),
         writer=writer,
         now=run.now,
     )

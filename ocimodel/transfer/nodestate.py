@@ -39,11 +39,11 @@ class Channel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Seen:
-    """``keyids`` are those by whose word the number counted."""
+    """``by`` are those by whose word the number counted."""
 
     sequence: int
     digest: Digest
-    keyids: tuple[str, ...]
+    by: tuple[str, ...]
 
 
 def read(state: Path, channel: Channel) -> Seen | None:
@@ -61,7 +61,7 @@ def read(state: Path, channel: Channel) -> Seen | None:
         return Seen(
             sequence=node.get("sequence").integer(maximum=10**18),
             digest=Digest.parse(node.get("digest").string()),
-            keyids=tuple(item.string(limit=256) for item in node.get("keyids").items(limit=256)),
+            by=tuple(item.string(limit=512) for item in node.get("by").items(limit=512)),
         )
     except FormatError as error:
         raise StorageError(
@@ -73,11 +73,11 @@ def read(state: Path, channel: Channel) -> Seen | None:
 def floor(state: Path, channel: Channel, trusted: Collection[str]) -> int:
     """The lowest number that may still be taken; 0 where nothing was seen.
 
-    It starts anew where none of the keys by whose word the number counted is trusted any more: a new signer counts
+    It starts anew where none of those by whose word the number counted is trusted any more: a new one counts
     from where he likes.
     """
     seen = read(state, channel)
-    return seen.sequence if seen is not None and set(seen.keyids) & set(trusted) else 0
+    return seen.sequence if seen is not None and set(seen.by) & set(trusted) else 0
 
 
 def advance(state: Path, channel: Channel, seen: Seen, trusted: Collection[str]) -> None:
@@ -93,6 +93,6 @@ def advance(state: Path, channel: Channel, seen: Seen, trusted: Collection[str])
                 "tag": channel.tag,
                 "sequence": seen.sequence,
                 "digest": str(seen.digest),
-                "keyids": list(seen.keyids),
+                "by": list(seen.by),
             }
             write_atomically(path, jsonio.canonical(document))

@@ -25,7 +25,7 @@ from ocimodel.trust.evidence import Evidence
 from ocimodel.trust.findings import accepted, places, report, signature_findings
 from ocimodel.trust.gates import Gated, judge_gate
 from ocimodel.trust.judge import Judged, Status, Terms, judge
-from ocimodel.trust.ring import Ring
+from ocimodel.trust.ring import Ring, mark
 from ocimodel.trust.rules import Revoked, Rules
 from ocimodel.trust.scope import Glob, best, clash
 from ocimodel.trust.verdict import NO_SCOPE, Accepted, Finding, Ruling, Verdict, Verified, decide
@@ -46,6 +46,7 @@ class Assessment:
         judged: each candidate as a signature.
         gated: each gate of the scope.
         newest: the highest sequence number that somebody whose word counts has signed.
+        newest_by: who has, as `ocimodel.trust.ring.mark` calls them.
     """
 
     rules: Rules | None
@@ -55,6 +56,7 @@ class Assessment:
     judged: tuple[Judged, ...] = ()
     gated: tuple[Gated, ...] = ()
     newest: int | None = None
+    newest_by: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,7 @@ class TrustPolicy:
             tuple(report(item) for item in found.judged if item.status is not Status.OTHER),
             found.rules.ruling(evidence.subject.digest, now) if found.rules else Ruling(),
             found.newest,
+            found.newest_by,
         )
 
     def assess(self, evidence: Evidence, now: datetime, context: Mapping[str, str] = _NO_CONTEXT) -> Assessment:
@@ -168,7 +171,7 @@ class TrustPolicy:
             others, without = self._signatures(evidence, rules, rest)
             judged, lacking = (others, without) if without else (judged, lacking)
         gated = tuple(judge_gate(gate, evidence, terms) for gate in rules.gates)
-        newest = _sequence(judged, gated)
+        newest, newest_by = _sequence(judged, gated)
         findings += lacking
         findings += content.problems if rules.needs_manifest or terms.deployment.hangs_on_provenance else ()
         findings += rules.contradictions(context)
@@ -183,6 +186,7 @@ class TrustPolicy:
             judged=judged,
             gated=gated,
             newest=newest,
+            newest_by=newest_by,
         )
 
     def wants(
@@ -244,7 +248,11 @@ def _deployment(rules: Rules, content: Content, context: Mapping[str, str]) -> D
     return Deployment(given=given, required=rules.context, facts=content.facts)
 
 
-def _sequence(judged: Sequence[Judged], gated: Sequence[Gated]) -> int | None:
-    """The highest number that a signature which counts, or a statement that passes a gate, says."""
+def _sequence(judged: Sequence[Judged], gated: Sequence[Gated]) -> tuple[int | None, tuple[str, ...]]:
+    """The highest number that a signature which counts, or a statement that passes a gate, says, and who does."""
     counting = [item for item in judged if item.votes] + [item for gate in gated for item in gate.passing]
-    return max((number for item in counting if (number := sequence(item.claims)) is not None), default=None)
+    newest = max((number for item in counting if (number := sequence(item.claims)) is not None), default=None)
+    if newest is None:
+        return None, ()
+    by = {mark(vote.entry) for item in counting if sequence(item.claims) == newest for vote in item.votes}
+    return newest, tuple(sorted(by))

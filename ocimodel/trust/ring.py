@@ -209,3 +209,8 @@ class Ring:
 def in_order(entries: Sequence[Trusted], named: frozenset[str]) -> list[Trusted]:
     """Those first whose key a candidate names; the name proves nothing, it only saves work."""
     return sorted(entries, key=lambda entry: not entry.keyids & named)
+
+
+def mark(entry: Trusted) -> str:
+    """By what a node remembers a line: a plain key by its id, which outlives names; any other by its name."""
+    return entry.key.keyid if isinstance(entry, KeyEntry) else f"line {entry.id}"

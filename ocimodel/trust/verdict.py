@@ -194,6 +194,7 @@ class Verdict:
     Attributes:
         findings: every reason that holds, the most serious first.
         sequence: the highest sequence number that somebody whose word counts has signed.
+        sequence_by: who has, as `ocimodel.trust.ring.mark` calls them.
     """
 
     findings: tuple[Finding, ...]
@@ -203,6 +204,7 @@ class Verdict:
     name: str
     ruling: Ruling
     sequence: int | None = None
+    sequence_by: tuple[str, ...] = ()
 
     @property
     def refusing(self) -> Finding | None:
@@ -273,6 +275,7 @@ def decide(
     signers: tuple[SignerReport, ...],
     ruling: Ruling,
     sequence: int | None = None,
+    sequence_by: tuple[str, ...] = (),
 ) -> Verdict:
     """For `ocimodel.trust.policy` alone: what ``findings`` come to under ``ruling``."""
     verdict = Verdict(
@@ -283,6 +286,7 @@ def decide(
         name=name,
         ruling=ruling,
         sequence=sequence,
+        sequence_by=sequence_by,
     )
     if verdict.refusing:
         return verdict

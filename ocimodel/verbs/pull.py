@@ -188,7 +188,8 @@ def pull(
         written = receipts.write(state, paper, receipt)
         remember(place, paper)
         if policy is not None and verdict is not None:
-            remembering.remember(policy, judged_name(reference, name), reference, state, subject.digest, verdict)
+            asked = judged_name(reference, name)
+            warnings += remembering.remember(policy, asked, reference, state, subject.digest, verdict)
         if kept is not None and selection.everything:
             kept.enlist(artifact.manifest)
     unpacked.warnings += warnings

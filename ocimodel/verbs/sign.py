@@ -27,6 +27,7 @@ from ocimodel.stores.opening import Access, open_store, target_of
 from ocimodel.stores.protocol import Store
 from ocimodel.trust.claims import format_time
 from ocimodel.trust.policy import TrustPolicy
+from ocimodel.trust.release import NOTHING, Release
 from ocimodel.verbs.attaching import store_attachment
 from ocimodel.verbs.evidence import gather
 
@@ -110,6 +111,7 @@ def sign(
     access: Access,
     annotations: Mapping[str, str] | None = None,
     expires: timedelta | None = None,
+    release: Release = NOTHING,
     writer: Writer = SIGSTORE,
     now: datetime | None = None,
 ) -> Signed:
@@ -118,6 +120,7 @@ def sign(
     Args:
         annotations: claims, as ``cosign sign -a`` writes them; none may begin with ``io.github.ocimodel.``.
         expires: how long the signature is good for.
+        release: where it is meant to go.
         writer: of which format.
         now: from when ``expires`` counts; the clock unless given.
 
@@ -128,7 +131,15 @@ def sign(
     with open_store(reference, access) as store:
         subject, _ = store.get_manifest(target_of(reference, store))
         return sign_subject(
-            store, reference, subject, signer, annotations=annotations, expires=expires, writer=writer, now=now
+            store,
+            reference,
+            subject,
+            signer,
+            annotations=annotations,
+            expires=expires,
+            release=release,
+            writer=writer,
+            now=now,
         )
 
 
@@ -140,11 +151,12 @@ def sign_subject(
     *,
     annotations: Mapping[str, str] | None = None,
     expires: timedelta | None = None,
+    release: Release = NOTHING,
     writer: Writer = SIGSTORE,
     now: datetime | None = None,
 ) -> Signed:
     """As `sign`, for a manifest that has been fetched, or put, already."""
-    claims = checked_annotations(annotations or {})
+    claims = checked_annotations(annotations or {}) | release.claims()
     now = now or datetime.now(UTC)
     if expires is not None:
         if expires <= timedelta(0):
