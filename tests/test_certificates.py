@@ -161,6 +161,22 @@ def test_garbage_that_names_the_signer(trust: TrustPolicy) -> None:
     assert judged(trust, candidate(b"{")) == (12, "untrusted-signer")
 
 
+@BOTH
+def test_no_byte_of_a_jws_can_be_changed(trust: TrustPolicy) -> None:
+    """But in what is not signed and says nothing: the software's name, and under a key, whose authority it was."""
+    blob = envelope(CHAIN, {"k": "v"}, expires=NOW + timedelta(days=1))
+    original = json.loads(blob)
+    signed = ("payload", "protected", "signature")
+    for position in range(len(blob)):
+        changed = bytearray(blob)
+        changed[position] ^= 1
+        found = candidate(bytes(changed))
+        if judged(trust, found)[0] == 0:
+            now = json.loads(bytes(changed))
+            assert [now[name] for name in signed] == [original[name] for name in signed]
+            assert now["header"]["x5c"] == original["header"]["x5c"]
+
+
 def test_those_that_name_a_trusted_root_are_read_first() -> None:
     named = {media.NOTARY_THUMBPRINTS: json.dumps([thumbprint(item).upper() for item in CHAIN])}
     mine = Manifest.from_bytes(manifest(envelope(CHAIN), annotations=named)).descriptor

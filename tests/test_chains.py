@@ -249,6 +249,28 @@ def test_a_subject_that_matches(text: str) -> None:
     assert subjects.matches(subjects.parse(text), subject(*ACME))
 
 
+def test_a_name_that_the_library_warns_of() -> None:
+    """Here each warning would be an error, and a user would see it among the lines of a verdict."""
+    odd = bytearray(make(Wish(subject=(("O", "x" * 64),))).der)
+    for place in (position for position in range(len(odd)) if odd[position : position + 5] == b"\x06\x03U\x04\n"):
+        odd[place + 4] = 6  # says that it is a country
+    found = x509.parse(bytes(odd))
+    assert found.subject == (("C", "x" * 64),)
+    assert x509.issued(found, found) is False
+
+
+def test_what_a_certificate_is_called() -> None:
+    """Nothing in it draws on a terminal, or looks like a part that it has not."""
+    assert subject(*ACME).name == r"C=US, ST=WA, O=acme\, inc., CN=models"
+    assert subject(("O", "evil, O=acme")).name == r"O=evil\, O\=acme"
+    for nasty in ("a\nb", "a\x1b[2Jb", "a\u202eb"):
+        shown = subject(("O", nasty)).name
+        assert shown.isprintable()
+        assert shown.startswith("O=a\\")
+    assert len(subject(*[("OU", "x" * 60)] * 40).name) <= 257
+    assert subject().name == "(no name)"
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from ocimodel.errors import UsageError
 from ocimodel.keys.pem import blocks
 from ocimodel.keys.revocation import HASHES, UNKNOWN, Answer, Times, extension, nothing
-from ocimodel.keys.x509 import FAILURES, Certificate, load
+from ocimodel.keys.x509 import FAILURES, Certificate, load, quiet
 
 MAX_BYTES: Final = 32 * 1024 * 1024
 _CRITICAL = frozenset({x509.IssuingDistributionPoint.oid, x509.DeltaCRLIndicator.oid})
@@ -28,16 +28,19 @@ _DER = serialization.Encoding.DER
 _Crl = x509.CertificateRevocationList
 
 
+@quiet()
 def covered(issuer: Certificate, crls: Sequence[bytes]) -> bool:
     """Whether one of ``crls`` is of ``issuer``, good or not."""
     return any(found is not None and _name(found) == issuer.subject_der for found in map(_read_crl, crls))
 
 
+@quiet()
 def is_one(raw: bytes) -> bool:
     """Whether these bytes are a CRL that can be read."""
     return _read_crl(raw) is not None
 
 
+@quiet()
 def deltas(crl: bytes) -> tuple[str, ...]:
     """Where the deltas of a CRL are; empty where it has none, or is none."""
     found = _read_crl(crl)
@@ -48,6 +51,7 @@ def deltas(crl: bytes) -> tuple[str, ...]:
     return tuple(name.value for name in names if isinstance(name, x509.UniformResourceIdentifier))
 
 
+@quiet()
 def read_file(data: bytes, what: str) -> bytes:
     """The CRL in a file, DER or PEM, as DER. Raises `UsageError`."""
     found: bytes | None = data
@@ -59,6 +63,7 @@ def read_file(data: bytes, what: str) -> bytes:
     return found
 
 
+@quiet()
 def by_lists(certificate: Certificate, issuer: Certificate, crls: Sequence[bytes], times: Times) -> Answer:
     """What these CRLs (DER) say about ``certificate``; a revocation that counts beats every "good"."""
     lists = [found for found in map(_read_crl, crls) if found is not None and _name(found) == issuer.subject_der]

@@ -21,7 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, SignatureAlgorithmOID
 from ocimodel.errors import FormatError
 from ocimodel.keys.crls import by_lists
 from ocimodel.keys.revocation import HASHES, UNKNOWN, Answer, Times, extension, nothing
-from ocimodel.keys.x509 import FAILURES, Certificate, issued, load, parse
+from ocimodel.keys.x509 import FAILURES, Certificate, issued, load, parse, quiet
 
 MAX_BYTES: Final = 64 * 1024
 _MAX_RESPONDERS = 8
@@ -35,12 +35,14 @@ _PKCS1 = frozenset(
 _DER = serialization.Encoding.DER
 
 
+@quiet()
 def request(certificate: Certificate, issuer: Certificate) -> bytes:
     """An OCSP request. It names the issuer by SHA-1, which is no secret and no proof: responders know no other."""
     builder = ocsp.OCSPRequestBuilder().add_certificate(load(certificate.der), load(issuer.der), hashes.SHA1())  # noqa: S303
     return builder.build().public_bytes(_DER)
 
 
+@quiet()
 def by_response(
     certificate: Certificate, issuer: Certificate, raw: bytes, crls: Sequence[bytes], times: Times
 ) -> Answer:

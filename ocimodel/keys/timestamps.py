@@ -46,6 +46,7 @@ def available() -> None:
         )
 
 
+@x509.quiet()
 def check(token: bytes, message: bytes, roots: Sequence[bytes]) -> Stamp:
     """What ``token``, a TimeStampToken or a TimeStampResp (DER), proves of ``message``.
 

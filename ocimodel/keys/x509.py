@@ -9,7 +9,11 @@ Notary Project demands (signature-specification.md, "Other requirements").
 from __future__ import annotations
 
 import hashlib
+import re
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import lru_cache
@@ -50,8 +54,14 @@ FAILURES: Final = (
 """What the library raises about documents that it cannot read."""
 
 _HASHES = (hashes.SHA256, hashes.SHA384, hashes.SHA512)
+_SPECIAL = re.compile(r'[,+"\\<>;=]')
+_ESCAPE = r"\\\g<0>"
+_MAX_NAME = 256
 _SHORT = {"2.5.4.5": "SERIALNUMBER", "2.5.4.17": "POSTALCODE"}
 """Names of RFC 4519 and of Go's certificates, beyond those of RFC 4514."""
+
+_LOCK = threading.RLock()
+"""Warnings are the whole process's: two threads that restore them would restore each other's."""
 
 _Kind = TypeVar("_Kind", bound=x509.ExtensionType)
 
@@ -103,11 +113,22 @@ class Certificate:
 
     @property
     def name(self) -> str:
-        """The subject as people write it."""
-        return ", ".join(f"{key}={value}" for key, value in self.subject) or "(no name)"
+        """The subject as policies write it: bounded, and fit for printing whatever it holds."""
+        text = ", ".join(f"{key}={_SPECIAL.sub(_ESCAPE, value)}" for key, value in self.subject)
+        shown = text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+        return f"{shown[:_MAX_NAME]}…" if len(shown) > _MAX_NAME else shown or "(no name)"
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No warnings of the library: that a name is too long, or a serial number zero, is no news to who verifies."""
+    with _LOCK, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @lru_cache(maxsize=1024)
+@quiet()
 def parse(der: bytes) -> Certificate:
     """Raises `FormatError`."""
     if len(der) > MAX_BYTES:
@@ -118,6 +139,7 @@ def parse(der: bytes) -> Certificate:
         raise FormatError(f"the certificate cannot be read: {_short(error)}") from None
 
 
+@quiet()
 def read_pem(pem: bytes, what: str) -> tuple[bytes, ...]:
     """All certificates of a PEM file as DER, in its order; of a DER file, the one. Raises `UsageError`."""
     if pem.startswith(b"\x30\x82"):
@@ -142,7 +164,9 @@ def to_pem(der: bytes) -> bytes:
 
 def _canonical(data: bytes, what: str) -> bytes:
     try:
-        return (_load_pem if data.startswith(b"-----") else load)(data).public_bytes(serialization.Encoding.DER)
+        return (x509.load_pem_x509_certificate if data.startswith(b"-----") else load)(data).public_bytes(
+            serialization.Encoding.DER
+        )
     except FAILURES:
         raise UsageError(f"{what}: a certificate in it is damaged") from None
 
@@ -160,6 +184,7 @@ def is_called(certificate: Certificate, issuer: x509.Name, serial: int) -> bool:
 
 
 @lru_cache(maxsize=1024)
+@quiet()
 def _signed(child: bytes, issuer: bytes) -> bool:
     try:
         load(child).verify_directly_issued_by(load(issuer))
@@ -171,23 +196,12 @@ def _signed(child: bytes, issuer: bytes) -> bool:
 @lru_cache(maxsize=1024)
 def load(der: bytes) -> x509.Certificate:
     """As the library has it; for this package alone. Raises what the library raises."""
-    # What the library warns of (a serial number of zero, say) is no news to somebody who verifies.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with quiet():
         return x509.load_der_x509_certificate(der)
 
 
-def _load_pem(pem: bytes) -> x509.Certificate:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return x509.load_pem_x509_certificate(pem)
-
-
 def _read(found: x509.Certificate) -> Certificate:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        extensions = found.extensions
-        serial = found.serial_number
+    extensions = found.extensions
     basic = _extension(extensions, x509.BasicConstraints)
     usage = _extension(extensions, x509.KeyUsage)
     purposes = _extension(extensions, x509.ExtendedKeyUsage)
@@ -199,7 +213,7 @@ def _read(found: x509.Certificate) -> Certificate:
         several=any(len(list(part)) > 1 for part in found.subject.rdns),
         subject_der=found.subject.public_bytes(),
         issuer_der=found.issuer.public_bytes(),
-        serial=serial,
+        serial=found.serial_number,
         not_before=found.not_valid_before_utc,
         not_after=found.not_valid_after_utc,
         authority=basic.ca if basic else None,

@@ -79,6 +79,14 @@ def outside(
     return ""
 
 
+def leaf_of(signed: Signed) -> str:
+    """What to call the certificate of a signature; nothing of it was checked."""
+    try:
+        return f"the certificate of {read(signed.certificates[:1])[0].name}"
+    except FormatError:
+        return "a certificate"
+
+
 def problem(signed: Signed, now: datetime, leeway: timedelta) -> Finding | None:
     """What is wrong with the chain of a Notary signature, for those who trust the key itself; None: nothing."""
     if not isinstance(signed, NotarySignature):

@@ -16,6 +16,7 @@ from ocimodel.attest.oms import files_only
 from ocimodel.attest.signed import Signed
 from ocimodel.errors import SEVERITY, FormatError
 from ocimodel.oci.descriptor import Descriptor
+from ocimodel.trust import chains
 from ocimodel.trust import claims as claiming
 from ocimodel.trust.context import Deployment
 from ocimodel.trust.counting import Vote
@@ -172,7 +173,7 @@ def judge_signer(candidate: Candidate, signed: Signed, terms: Terms) -> Judged:
     if forged or any(entry.keyids & candidate.names for entry in keys):
         detail = "names a trusted key, which has not signed these bytes"
         return Judged(candidate=candidate, status=Status.BAD_SIGNATURE, detail=detail)
-    detail = "by a certificate that nothing here trusts" if signed.certificates else "by no trusted key"
+    detail = f"by {chains.leaf_of(signed)}, which nothing here trusts" if signed.certificates else "by no trusted key"
     return Judged(candidate=candidate, status=Status.UNTRUSTED, detail=detail)
 
 
