@@ -173,7 +173,9 @@ def judge_signer(candidate: Candidate, signed: Signed, terms: Terms) -> Judged:
     if forged or any(entry.keyids & candidate.names for entry in keys):
         detail = "names a trusted key, which has not signed these bytes"
         return Judged(candidate=candidate, status=Status.BAD_SIGNATURE, detail=detail)
-    detail = f"by {chains.leaf_of(signed)}, which nothing here trusts" if signed.certificates else "by no trusted key"
+    detail = (
+        f"by {chains.leaf_of(signed)}, which nothing here trusts" if signed.certificates else "by no trusted key"
+    )
     return Judged(candidate=candidate, status=Status.UNTRUSTED, detail=detail)
 
 
