@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from ocimodel.attest.notary import AUTHENTIC_TIME, AUTHORITY, SCHEME
+from ocimodel.attest.cbor import Tagged
+from ocimodel.attest.notary import AUTHENTIC_TIME, AUTHORITY, SCHEME, TIME, NotarySignature, payload_of
 from ocimodel.errors import ConfigurationError
 from ocimodel.oci import media
 from ocimodel.oci.manifest import Manifest
 from ocimodel.trust.document import parse
 from ocimodel.trust.evidence import Candidate, order
 from ocimodel.trust.policy import TrustPolicy
+from tests import cose
 from tests.certificates import SINCE, UNTIL, Made, Wish, ca, chain, good, make, pem
 from tests.documents import problems
 from tests.notary import NOW, altered, candidate, envelope, manifest
@@ -371,3 +375,98 @@ def test_the_published_schema_knows_most_of_that(value: dict[str, Any]) -> None:
 )
 def test_the_published_schema_takes_what_is_right(value: dict[str, Any]) -> None:
     assert problems({"version": 1, "certificates": {"acme": value}, "scopes": []}, "policy") == []
+
+
+# --- any mixture ------------------------------------------------------------------------------------------
+
+ALICE_, BOB_ = (
+    chain(ca("root", number=1), ca("intermediate", number=2), Wish(subject=subject, number=number))
+    for number, subject in (
+        (60, (("C", "US"), ("ST", "WA"), ("O", "acme"), ("CN", "alice"))),
+        (61, (("C", "US"), ("ST", "WA"), ("O", "acme"), ("CN", "bob"))),
+    )
+)
+NOBODY = chain(ca("root", number=62), Wish(number=63))
+PEOPLE = {"alice": ALICE_, "bob": BOB_, "nobody": NOBODY}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a candidate is made, from which follows whether it is good."""
+
+    who: str
+    about_model: bool
+    attached: bool
+    ended: bool
+    chained: str
+    flip: int | None
+    in_cose: bool
+
+    def candidate(self) -> Candidate:
+        people = PEOPLE[self.who]
+        carried = {"whole": people, "rootless": people[:-1], "twice": (*people, people[-1]), "other": ALICE_}
+        expires = NOW - timedelta(days=1) if self.ended else NOW + timedelta(days=1)
+        about = MODEL if self.about_model else OTHER
+        blob = (
+            cose.envelope(
+                people,
+                payload=payload_of(about, {}),
+                expires=int(expires.timestamp()),
+                unprotected={33: [item.der for item in carried[self.chained]]},
+                protected={TIME: Tagged(1, int((NOW - timedelta(days=2)).timestamp()))},
+            )
+            if self.in_cose
+            else envelope(
+                people, about=about, expires=expires, time=NOW - timedelta(days=2), carried=carried[self.chained]
+            )
+        )
+        kind = media.NOTARY_COSE if self.in_cose else media.NOTARY_JWS
+        found = candidate(blob, kind=kind, to=MODEL if self.attached else OTHER)
+        if self.flip is None or not isinstance(found.signed, NotarySignature):
+            return found
+        changed = bytearray(found.signed.signature)
+        changed[self.flip // 8 % len(changed)] ^= 1 << self.flip % 8
+        return replace(found, signed=replace(found.signed, signature=bytes(changed)))
+
+    @property
+    def is_good(self) -> bool:
+        fits = self.chained == "whole" or (self.chained == "other" and self.who == "alice")
+        return self.about_model and self.attached and not self.ended and fits and self.flip is None
+
+
+RECIPES = st.builds(
+    Recipe,
+    who=st.sampled_from(sorted(PEOPLE)),
+    about_model=st.just(True) | st.booleans(),
+    attached=st.just(True) | st.booleans(),
+    ended=st.just(False) | st.booleans(),
+    chained=st.just("whole") | st.sampled_from(["whole", "rootless", "twice", "other"]),
+    flip=st.none() | st.integers(0, 511),
+    in_cose=st.booleans(),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    recipes=st.lists(RECIPES, max_size=5),
+    trusted=st.sets(st.sampled_from(["alice", "bob"]), min_size=1),
+    threshold=st.integers(1, 2),
+)
+def test_it_passes_with_enough_good_signatures_and_never_without(
+    recipes: list[Recipe], trusted: set[str], threshold: int
+) -> None:
+    threshold = min(threshold, len(trusted))
+    lines = {
+        name: line(PEOPLE[name][-1], [f"C=US, ST=WA, O=acme, CN={name}"], roots=_roots())
+        for name in sorted(trusted)
+    }
+    verdict = policy(lines, threshold=threshold).evaluate(
+        evidence(*(recipe.candidate() for recipe in recipes)), NOW
+    )
+    good = {recipe.who for recipe in recipes if recipe.who in trusted and recipe.is_good}
+    assert (verdict.outcome == "pass") == (len(good) >= threshold)
+    assert verdict.exit_code in (0, 10, 12, 13, 14, 15)
+
+
+def _roots() -> str:
+    return pem([ALICE_[-1], BOB_[-1]]).decode()

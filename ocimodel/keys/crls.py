@@ -156,7 +156,7 @@ def _by_entry(entry: x509.RevokedCertificate, times: Times) -> Answer:
     return Answer(outcome="revoked", detail=f"since {entry.revocation_date_utc:%Y-%m-%d}{said}, by a CRL")
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=8)
 def _read_crl(raw: bytes) -> _Crl | None:
     """A CRL of which everything can be read; None where it is none."""
     if len(raw) > MAX_BYTES:

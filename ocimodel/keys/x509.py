@@ -127,7 +127,7 @@ def quiet() -> Iterator[None]:
         yield
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 @quiet()
 def parse(der: bytes) -> Certificate:
     """Raises `FormatError`."""
@@ -183,7 +183,7 @@ def is_called(certificate: Certificate, issuer: x509.Name, serial: int) -> bool:
     return certificate.serial == serial and certificate.issuer_der == issuer.public_bytes()
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 @quiet()
 def _signed(child: bytes, issuer: bytes) -> bool:
     try:
@@ -193,7 +193,7 @@ def _signed(child: bytes, issuer: bytes) -> bool:
     return True
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def load(der: bytes) -> x509.Certificate:
     """As the library has it; for this package alone. Raises what the library raises."""
     with quiet():
