@@ -236,3 +236,9 @@ def test_where_a_certificate_goes(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     private.write_bytes(BOB.private_pem(None))
     ran = run(*words, "-o", tmp_path / "c.pem")
     assert (ran.code, "ed25519" in ran.err) == (2, True)
+
+
+def test_a_certificate_in_the_place_of_a_key(place: Place) -> None:
+    (place.folder / "leaf.crt").write_bytes(fresh()[0].pem)
+    ran = run("verify", place.model, "--key", place.folder / "leaf.crt")
+    assert (ran.code, "that is a certificate" in ran.err) == (2, True)

@@ -37,6 +37,11 @@ class PublicKey:
                 f"{label or 'the key'}: that is a private key",
                 hint="Verifying takes the public key, the file that ends in .pub; keep the private one secret.",
             )
+        if any(kind == "CERTIFICATE" for kind, _ in found):
+            raise UsageError(
+                f"{label or 'the key'}: that is a certificate",
+                hint="Take the key out of it (openssl x509 -pubkey -noout -in FILE), or name its root in a policy.",
+            )
         publics = [block for kind, block in found if kind == "PUBLIC KEY"]
         if len(publics) != 1 or len(found) != 1:
             raise UsageError(
