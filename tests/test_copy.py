@@ -15,8 +15,11 @@ from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.manifest import index_bytes, manifest_bytes
+from ocimodel.oci.reference import Reference
+from ocimodel.stores.http.policy import Patience
 from ocimodel.stores.memory import MemoryStore
 from ocimodel.stores.protocol import Source, Store
+from ocimodel.stores.registry import open_registry
 from ocimodel.transfer import replica
 from ocimodel.transfer.closure import ALL, NONE, Closure, Wanted, closure_of
 from ocimodel.transfer.meter import Meter
@@ -238,6 +241,24 @@ def test_many_referrers_are_listed_together(stack: ExitStack) -> None:
     tag = f"sha256-{root.digest.hex}"
     assert len([request for request in there.seen("PUT", "manifest") if request.target == tag]) <= 30
     assert carry(source, target) == replica.Tally()
+
+
+def test_nobody_is_waited_for_where_an_artifact_arrives(stack: ExitStack) -> None:
+    """Lists of what the target did not have are written at once; lists of what it had are watched, as always."""
+    source, there = MemoryStore("memory"), stack.enter_context(HostileRegistry(Switches(referrers="404")))
+    waits: list[float] = []
+    reference = Reference.parse(f"{there.host}/m/x")
+    target = open_registry(reference, plain_http=frozenset({there.host}), patience=Patience(sleep=waits.append))
+    stack.callback(target.close)
+    root = put(source, blob(source, b"model"), tag="v1")
+    for number in range(3):
+        put_note(source, root, str(number))
+    carry(source, target)
+    assert waits == []
+    put_note(source, root, "later")
+    carry(source, target)
+    assert waits
+    assert len(target.referrers(root.digest).entries) == 4
 
 
 # --- what is wrong ----------------------------------------------------------------------------------------------

@@ -1016,7 +1016,8 @@ def test_threads_lose_no_entry(registry: HostileRegistry, same: bool) -> None:
         added = set(pool.map(add, range(16)))
     assert {entry.digest for entry in ours.referrers(subject.digest).entries} == added
     writes = [r for r in registry.seen("PUT", "manifest") if r.target == fallback_tag(subject.digest)]
-    assert len(writes) == 16  # within a process nobody overwrites anybody
+    # Within a process nobody overwrites anybody, and who waits for the same store's turn shares it.
+    assert len(writes) < 16 if same else len(writes) == 16
 
 
 # --- tags ----------------------------------------------------------------------

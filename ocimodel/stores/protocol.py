@@ -13,11 +13,11 @@ It does not decide about trust, nor which files a model has.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from io import BytesIO
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, runtime_checkable
 
 from ocimodel.errors import FormatError
 from ocimodel.oci.descriptor import Descriptor
@@ -148,6 +148,15 @@ class Store(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+@runtime_checkable
+class Arrivals(Protocol):
+    """A store in which a list of referrers is written with care, and slowly, since others may write it as well."""
+
+    def arriving(self, subjects: Iterable[Digest]) -> AbstractContextManager[None]:
+        """While these artifacts come into the store, which it did not have: nobody else writes anything else."""
+        ...
 
 
 def read_blob(store: Store, descriptor: Descriptor, *, limit: int, what: str = "blob") -> bytes:

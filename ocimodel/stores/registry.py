@@ -12,6 +12,7 @@ Stores of one command share a `Transport`, and with it connections and tokens.
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 from urllib.parse import quote
@@ -112,6 +113,10 @@ class RegistryStore:
 
     def referrers(self, subject: Digest, *, limit: int = 100_000) -> ReferrerList:
         return self._referrers.list(subject, limit)
+
+    def arriving(self, subjects: Iterable[Digest]) -> AbstractContextManager[None]:
+        """`Arrivals`: what refers to these artifacts is listed at once, without waiting for other writers."""
+        return self._referrers.arriving(subjects)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         return uploads.blob_size(self._repository, descriptor.digest) in (descriptor.size, -1)

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from ocimodel.errors import DigestMismatchError, NotFoundError
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
-from ocimodel.stores.protocol import Progress, Store
+from ocimodel.stores.protocol import Arrivals, Progress, Store
 from ocimodel.transfer.closure import Closure, Piece
 from ocimodel.transfer.legacytags import merge
 from ocimodel.transfer.meter import Meter
@@ -157,12 +158,16 @@ def put_manifests(route: Route, closure: Closure, tally: Tally) -> None:
         DigestMismatchError: the target calls a manifest otherwise.
         UnavailableError, AuthenticationError, StorageError: from a store.
     """
+    arrived: set[Digest] = set()
     with ThreadPoolExecutor(max_workers=WRITERS) as pool:
         for wave in _waves(closure.pieces):
             subjects = {piece.subject for piece in wave if piece.subject is not None}
             found = pool.map(lambda subject: _listed(route.target, subject), subjects)
             listed = dict(zip(subjects, found, strict=True))
-            tally.manifests += sum(pool.map(lambda piece, there=listed: _store(route, closure, piece, there), wave))
+            with _arriving(route.target, arrived):
+                stored = list(pool.map(lambda piece, there=listed: _store(route, closure, piece, there), wave))
+            tally.manifests += sum(is_new is not None for is_new in stored)
+            arrived |= {piece.descriptor.digest for piece, is_new in zip(wave, stored, strict=True) if is_new}
     for item in closure.legacy:
         raw = closure.raw(route.source, item.piece.descriptor)
         tally.legacy += merge(route.target, item.tag, raw, item.piece.descriptor)
@@ -186,18 +191,26 @@ def _listed(target: Store, subject: Digest) -> set[Digest]:
     return {entry.digest for entry in target.referrers(subject).entries}
 
 
-def _store(route: Route, closure: Closure, piece: Piece, listed: Mapping[Digest, set[Digest]]) -> bool:
-    """Put a manifest under its digest, unless it is there and, where it refers to something, listed there."""
+def _arriving(target: Store, subjects: set[Digest]) -> AbstractContextManager[None]:
+    return target.arriving(subjects) if subjects and isinstance(target, Arrivals) else nullcontext()
+
+
+def _store(route: Route, closure: Closure, piece: Piece, listed: Mapping[Digest, set[Digest]]) -> bool | None:
+    """Put a manifest under its digest, unless it is there and, where it refers to something, listed there.
+
+    Returns None where nothing was put; else whether the target did not have it before.
+    """
     digest = piece.descriptor.digest
     if digest in route.known:
-        return False
-    if is_there(route.target, digest) and (piece.subject is None or digest in listed[piece.subject]):
+        return None
+    there = is_there(route.target, digest)
+    if there and (piece.subject is None or digest in listed[piece.subject]):
         route.known.add(digest)
-        return False
+        return None
     raw = closure.raw(route.source, piece.descriptor)
     check_same(piece.descriptor, route.target.put_manifest(raw, piece.descriptor.media_type))
     route.known.add(digest)
-    return True
+    return not there
 
 
 def is_there(store: Store, target: str | Digest) -> bool:

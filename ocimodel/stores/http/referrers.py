@@ -8,15 +8,18 @@ Guarantees: 401, 403, 429 and 5xx are errors, never "no referrers"; one bad entr
 others stay in the fallback index as they are, unknown members included; after `Referrers.add` has returned, the
 entry stood in the list when it was read again. Two that write the fallback tag at once both find their entries,
 as far as a protocol without locks allows: whoever finds that his entry is gone adds it, and what he had seen
-before, again. Threads that add to one list at once write it together.
+before, again. Threads that add to one list at once write it together. `arriving` lifts that for artifacts that come
+into the repository just now: who writes their lists as well is copying them too, and writes the same entries.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakValueDictionary
@@ -54,9 +57,22 @@ class Referrers:
         self._repository = repository
         self._has_api: bool | None = None
         self._guard = threading.Lock()
+        self._arriving: Counter[Digest] = Counter()
         self._waiting: dict[str, list[tuple[Descriptor, Future[None]]]] = {}
         # What this process wrote last into each fallback tag.
         self._written: dict[str, bytes] = {}
+
+    @contextmanager
+    def arriving(self, subjects: Iterable[Digest]) -> Iterator[None]:
+        """While these artifacts come into the repository, their lists are read again after a write, not watched."""
+        coming = Counter(subjects)
+        with self._guard:
+            self._arriving += coming
+        try:
+            yield
+        finally:
+            with self._guard:
+                self._arriving -= coming
 
     def list(self, subject: Digest, limit: int) -> ReferrerList:
         found = self._from_api(subject, limit) or _Found({})
@@ -93,6 +109,7 @@ class Referrers:
                 try:
                     entries = [item for item, _ in group]
                     writer = _TagWriter(self._repository, subject, entries, self._written.get(tag, b""))
+                    writer.may_be_lost |= subject in self._arriving
                     self._written[tag] = writer.run()
                 except BaseException as error:
                     for _, future in group:
@@ -170,7 +187,7 @@ class _TagWriter:
         self._patience = repository.transport.patience
         self._mine = mine
         # Its entry only keeps a blob alive, and whoever pushes the same artifact writes the very same entry.
-        self._may_be_lost = all(entry.artifact_type == media.CHUNK_INDEX for entry in entries)
+        self.may_be_lost = all(entry.artifact_type == media.CHUNK_INDEX for entry in entries)
         # What was read in any round, so that it can be put back if somebody's write loses it with ours.
         self._seen: dict[str, dict[str, Any]] = {}
 
@@ -182,7 +199,7 @@ class _TagWriter:
         for round_ in range(_ROUNDS):
             document, raw, etag = self._read()
             if self._entries.keys() <= {_digest_of(item) for item in document["manifests"]}:
-                if not written or self._may_be_lost:
+                if not written or self.may_be_lost:
                     return raw
                 # Somebody who had read before we wrote may still write: look once more after he must have.
                 written = False
