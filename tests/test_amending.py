@@ -62,8 +62,9 @@ def test_what_is_revoked_stays_so() -> None:
     assert not revoke_line(earlier, "alice", "stolen", NOW, LATER).changes, "never later: that would trust more"
     with pytest.raises(OcimodelError, match="revoked"):
         retire(found, "alice", NOW)
-    with pytest.raises(OcimodelError, match="revoked"):
-        rotate(found, "alice", "c", pem(CAROL), NOW)
+    replaced = valid(rotate(found, "alice", "carol", pem(CAROL), NOW))["keys"]
+    assert (replaced["alice"]["status"], replaced["alice"]["replacedBy"]) == ("revoked", "carol")
+    assert replaced["carol"]["roles"] == ["builder"]
 
 
 def test_a_retired_key_is_revoked() -> None:

@@ -60,6 +60,7 @@ COMMANDS: Mapping[str, str] = {
     "key": "key",
     "policy": "policy",
     "revoke": "revoke",
+    "resign": "resign",
     "cache": "cache",
     "login": "login",
     "logout": "login",

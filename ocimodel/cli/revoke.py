@@ -9,6 +9,7 @@ import typer
 from ocimodel.cli import options
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
+from ocimodel.cli.values import moment
 from ocimodel.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
@@ -53,10 +54,9 @@ def revoke_key(run: Run, key: Key, policy: Policy, reason: Reason, compromised_s
     Raises the policy's serial number. Nodes that take the policy signed take it once it has been signed again.
     """
     from ocimodel.trust.amending import revoke_line
-    from ocimodel.trust.claims import parse_time
     from ocimodel.verbs.amending import amend, name_of
 
-    since = parse_time(compromised_since) if compromised_since is not None else None
+    since = moment(compromised_since, "--compromised-since") if compromised_since is not None else None
     if not reason.strip():
         raise UsageError("--reason is empty", hint="Say why: whoever is refused will read it.")
     done = amend(
@@ -114,7 +114,7 @@ def rotate(run: Run, key: Key, policy: Policy, new: New, name: Name = None) -> A
     """Let a new key take the place of one in a policy: the new one signs, the old one is retired.
 
     What the old key signed counts from now on only with a trusted time before this moment. Sign the rest again with
-    the new key: ocimodel resign REPO --old-key PUB --key KEY.
+    the new key: ocimodel resign REPO --old-key PUB --key KEY. A key that was revoked stays so.
     """
     from ocimodel.keys.specs import load_public
     from ocimodel.trust.amending import rotate

@@ -7,7 +7,7 @@ import re
 import shlex
 import sys
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +31,16 @@ def duration(text: str) -> timedelta:
     except FormatError as error:
         hint = "Write a number and a unit: 30m, 12h, 90d or 4w."
         raise UsageError(error.what, hint=hint) from None
+
+
+def moment(text: str, option: str) -> datetime:
+    """A time: RFC 3339 in UTC."""
+    from ocimodel.trust.claims import parse_time
+
+    try:
+        return parse_time(text)
+    except FormatError as error:
+        raise UsageError(f"{option}: {error.what}", hint="Write it as 2026-11-01T00:00:00Z.") from None
 
 
 def rate(text: str) -> float:

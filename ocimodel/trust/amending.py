@@ -29,17 +29,15 @@ class Amended:
 
 
 def rotate(document: dict[str, Any], old: str, name: str, pem: str, now: datetime) -> Amended:
-    """``old`` is retired, and ``name`` signs in its place, in the same roles and scopes.
+    """``old`` is retired, and ``name`` signs in its place, in the same roles and scopes. What is revoked stays so.
 
     Raises:
-        UsageError: the name stands for another key already, or ``old`` is revoked.
+        UsageError: the name stands for another key already.
         NotFoundError: there is no line ``old``.
     """
 
     def change(draft: dict[str, Any]) -> Iterator[str]:
         line = _line(draft, old)
-        if line.get("status", "active") == "revoked":
-            raise UsageError(f"{old} is revoked; there is nothing to rotate", hint="Add the new key to the policy.")
         present = next((item for _, key, item in _lines(draft) if key == name), None)
         if present is not None and present.get("publicKey", "").strip() != pem.strip():
             raise UsageError(f"{name} stands in the policy for another key", hint="Give the new key another name.")
@@ -50,7 +48,11 @@ def rotate(document: dict[str, Any], old: str, name: str, pem: str, now: datetim
             if old in place and name not in place:
                 place.insert(place.index(old) + 1, name)
                 yield f"{name} counts where {old} did"
-        yield from _retire(line, old, name, now)
+        if line.get("status", "active") != "revoked":
+            yield from _retire(line, old, name, now)
+        elif line.get("replacedBy") != name:
+            line["replacedBy"] = name
+            yield f"{name} replaces {old}"
 
     return _amend(document, now, change)
 
