@@ -33,7 +33,7 @@ from ocimodel.transfer.meter import Meter
 from ocimodel.verbs.bundle_load import load
 from ocimodel.verbs.bundle_save import save
 from tests.commands import Ran, events, run
-from tests.documents import check
+from tests.documents import check, problems
 from tests.hostile import HostileRegistry, Switches
 from tests.hostile.messages import Drop, Reply, Request
 from tests.models import make_model, weights
@@ -674,8 +674,14 @@ def test_events_and_documents(world: World) -> None:
     assert saved.document["artifacts"] == [f"{world.ref}@{world.digest}"]
     check(world.load("--json").document)
     check(run("bundle", "list", world.file, "--json").document)
-    assert [event["type"].rsplit(".", 2)[-2] for event in events()][-2:] != []
-    assert [name for name in (str(event["type"]) for event in events()) if "bundle" in name]
+    left = [event for event in events() if "bundle" in str(event["type"])]
+    assert [event["type"] for event in left] == [
+        "io.github.ocimodel.bundle.save.v1",
+        "io.github.ocimodel.bundle.load.v1",
+    ]
+    assert [problems(event, "audit-event") for event in left] == [[], []]
+    assert left[0]["subject"] == f"{world.ref.rpartition(':')[0]}@{world.digest}"
+    assert left[1]["subject"] == f"{world.target}@{world.digest}"
 
 
 # --- the archive ------------------------------------------------------------------------------------------------

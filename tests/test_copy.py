@@ -276,12 +276,13 @@ def test_a_blob_that_is_not_its_digest_is_refused_and_nothing_is_tagged(data: by
     assert str(Digest.of(data)) not in there.repository("m/x").blobs
 
 
-def test_a_blob_that_the_source_does_not_have(stack: ExitStack) -> None:
+@pytest.mark.parametrize("data", [BIG, b"small"], ids=["large", "small"])
+def test_a_blob_that_the_source_does_not_have(data: bytes, stack: ExitStack) -> None:
     here, there = stack.enter_context(HostileRegistry()), stack.enter_context(HostileRegistry())
     source, target = (registry_store(f"{registry.host}/m/x", 0.005) for registry in (here, there))
     put_everything(source)
-    del here.only.blobs[str(Digest.of(BIG))]
-    with pytest.raises(NotFoundError, match="which its manifest lists"):
+    del here.only.blobs[str(Digest.of(data))]
+    with pytest.raises(NotFoundError, match=f"{source.name} does not have {Digest.of(data)}, which its manifest"):
         carry(source, target)
     assert there.repository("m/x").manifests == {}
 

@@ -190,6 +190,7 @@ def load(
             run.note(f"the bundle carries trust material {called} {digest}, which was not used")
     copies = loaded.copies
     only = copies[0] if len(copies) == 1 else None
+    run.name = only.target.name if only else None
     verdicts_ = [copied.verdict for copied in copies if copied.verdict is not None]
     return Answer(
         text="\n".join(str(copied.target) for copied in copies),

@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from io import SEEK_SET, RawIOBase, UnsupportedOperation
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from ocimodel.errors import DigestMismatchError, UnavailableError
+from ocimodel.errors import DigestMismatchError, NotFoundError, UnavailableError
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.stores.protocol import BlobStream, Store
 from ocimodel.transfer.jobs import RESUMES
@@ -55,6 +55,14 @@ def open_ahead(source: Store, blob: Descriptor) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, file)
     finally:
         file.close()
+
+
+def missing(source: Store, blob: Descriptor, error: NotFoundError) -> NotFoundError:
+    """What it means that a source does not have a blob that its own manifest lists."""
+    return NotFoundError(
+        f"{source.name} does not have {blob.digest}, which its manifest lists ({error.message})",
+        hint="The source is incomplete; push the artifact again, or leave out its referrers.",
+    )
 
 
 class _Ahead(RawIOBase):
@@ -95,6 +103,9 @@ class _Ahead(RawIOBase):
         if not self._rest and not self._over:
             try:
                 piece = self._pass.take()
+            except NotFoundError as error:
+                self._failure = missing(self._source, self._blob, error)
+                raise self._failure from None
             except BaseException as error:
                 self._failure = error
                 raise

@@ -56,7 +56,10 @@ class Archive:
             raise FormatError(f"{file} is not a bundle: {error.message}", hint=_HINT) from None
         if DOCUMENT not in members:
             raise FormatError(f"{file} is not a bundle: it has no {DOCUMENT}", hint=_HINT)
-        self.document = Bundle.from_bytes(self._read(members[DOCUMENT], bundle.MAX_BYTES))
+        try:
+            self.document = Bundle.from_bytes(self._read(members[DOCUMENT], bundle.MAX_BYTES))
+        except FormatError as error:
+            raise FormatError(f"{self.name}: {error.message}") from None
         self._others = {name: member for name, member in members.items() if not name.startswith(bundle.BLOBS)}
         self._blobs = _blobs(members)
         self._check_files()

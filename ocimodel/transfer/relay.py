@@ -8,10 +8,10 @@ size, and some more where one connection to the source is too slow (`ahead`); a 
 
 from __future__ import annotations
 
-from ocimodel.errors import DigestMismatchError
+from ocimodel.errors import DigestMismatchError, NotFoundError
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.stores.protocol import Progress, Source, Store, read_blob
-from ocimodel.transfer.ahead import open_ahead
+from ocimodel.transfer.ahead import missing, open_ahead
 
 SMALL = 1024 * 1024
 """Up to this size a blob is kept in memory: a registry's store looks at it twice before it sends it."""
@@ -27,7 +27,7 @@ def relay(source: Store, target: Store, blob: Descriptor, progress: Progress) ->
     """
     what = f"blob {blob.digest} of {source.name}"
     if blob.size <= SMALL:
-        target.put_blob(Source.of(read_blob(source, blob, limit=SMALL, what=what)), blob.digest, progress)
+        target.put_blob(Source.of(read_small(source, blob)), blob.digest, progress)
         return
     try:
         target.put_blob(Source(size=blob.size, open=lambda: open_ahead(source, blob)), blob.digest, progress)
@@ -35,3 +35,11 @@ def relay(source: Store, target: Store, blob: Descriptor, progress: Progress) ->
         raise DigestMismatchError(
             f"{what}, on its way to {target.name}", expected=error.expected, actual=error.actual
         ) from None
+
+
+def read_small(source: Store, blob: Descriptor) -> bytes:
+    """A blob of at most `SMALL` bytes, checked. Raises as `relay`."""
+    try:
+        return read_blob(source, blob, limit=SMALL, what=f"blob {blob.digest} of {source.name}")
+    except NotFoundError as error:
+        raise missing(source, blob, error) from None

@@ -25,7 +25,7 @@ from ocimodel.oci.manifest import Manifest
 from ocimodel.oci.reference import LAYOUT_PREFIX, Reference
 from ocimodel.stores.facts import Facts, examine, is_tag
 from ocimodel.stores.opening import Access, open_store, target_of
-from ocimodel.stores.protocol import Store, read_blob
+from ocimodel.stores.protocol import Store
 from ocimodel.transfer import layouttar, spans
 from ocimodel.transfer.ahead import open_ahead
 from ocimodel.transfer.bundle import (
@@ -42,7 +42,7 @@ from ocimodel.transfer.bundle import (
 from ocimodel.transfer.closure import ALL, Closure, Wanted, closure_of
 from ocimodel.transfer.layouttar import Content
 from ocimodel.transfer.meter import Meter
-from ocimodel.transfer.relay import SMALL
+from ocimodel.transfer.relay import SMALL, read_small
 from ocimodel.trust.verdict import Verdict
 from ocimodel.verbs.copy import Judge
 
@@ -228,8 +228,7 @@ def _reader(store: Store, blob: Descriptor) -> _Open:
     def read() -> AbstractContextManager[BinaryIO]:
         if blob.size > SMALL:
             return open_ahead(store, blob)
-        what = f"blob {blob.digest} of {store.name}"
-        return BytesIO(read_blob(store, blob, limit=SMALL, what=what))
+        return BytesIO(read_small(store, blob))
 
     return read
 
