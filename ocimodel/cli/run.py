@@ -270,7 +270,9 @@ def _would_exit(answer: Answer | None, failure: OcimodelError | None) -> int:
 
 def _class(answer: Answer | None, failure: OcimodelError | None) -> str:
     if failure is not None:
-        return failure.klass or "unexpected"
+        verdict = verdict_of(failure)
+        refused = verdict is not None and verdict.outcome == "fail"
+        return verdict.klass if verdict is not None and refused else failure.klass or "unexpected"
     return answer.klass if answer else "none"
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import timedelta
 from io import BytesIO
 from typing import BinaryIO, Protocol, runtime_checkable
 
@@ -157,6 +158,21 @@ class Arrivals(Protocol):
     def arriving(self, subjects: Iterable[Digest]) -> AbstractContextManager[None]:
         """While these artifacts come into the store, which it did not have: nobody else writes anything else."""
         ...
+
+
+@runtime_checkable
+class Clocked(Protocol):
+    """A store behind which is another machine, with a clock."""
+
+    @property
+    def clock_offset(self) -> timedelta | None:
+        """By how much that clock is ahead of this machine's; None before anything was heard."""
+        ...
+
+
+def clock_offset(store: Store) -> timedelta | None:
+    """As `Clocked` says; None of a store on this machine."""
+    return store.clock_offset if isinstance(store, Clocked) else None
 
 
 def read_blob(store: Store, descriptor: Descriptor, *, limit: int, what: str = "blob") -> bytes:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
@@ -63,6 +64,10 @@ class RegistryStore:
     @property
     def name(self) -> str:
         return self._name
+
+    @property
+    def clock_offset(self) -> timedelta | None:
+        return self._repository.transport.connections.offset
 
     def get_manifest(self, target: str | Digest) -> tuple[Descriptor, bytes]:
         wanted = digest_of(target) or target

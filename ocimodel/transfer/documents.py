@@ -10,11 +10,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import timedelta
 
 from ocimodel.errors import DigestMismatchError
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
-from ocimodel.stores.protocol import BlobStream, Progress, ReferrerList, Source, Store, no_progress
+from ocimodel.stores.protocol import BlobStream, Progress, ReferrerList, Source, Store, clock_offset, no_progress
 from ocimodel.transfer.cache import Cache
 
 MAX_BYTES = 32 * 1024 * 1024
@@ -33,6 +34,10 @@ class Documents:
     @property
     def name(self) -> str:
         return self._store.name
+
+    @property
+    def clock_offset(self) -> timedelta | None:
+        return clock_offset(self._store)
 
     def open_blob(
         self, descriptor: Descriptor, start: int = 0, stop: int | None = None

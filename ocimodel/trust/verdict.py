@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final, Literal, final, get_args
 
 from ocimodel.errors import (
@@ -51,6 +51,7 @@ CHECKS: Final[dict[int, str]] = {
 """Which check an exit code belongs to; ``formats`` shares 19."""
 
 FORMATS = "formats"
+CLOCK = "clock"
 FORMAT_DENIED = "format-denied"
 NO_SCOPE = "no-scope"
 ALWAYS_ENFORCED = frozenset({"integrity", "revocation"})
@@ -195,6 +196,7 @@ class Verdict:
         findings: every reason that holds, the most serious first.
         sequence: the highest sequence number that somebody whose word counts has signed.
         sequence_by: who has, as `ocimodel.trust.ring.mark` calls them.
+        clock: by how much another clock is ahead of this machine's, where that explains all findings.
     """
 
     findings: tuple[Finding, ...]
@@ -205,6 +207,7 @@ class Verdict:
     ruling: Ruling
     sequence: int | None = None
     sequence_by: tuple[str, ...] = ()
+    clock: timedelta | None = None
 
     @property
     def refusing(self) -> Finding | None:
@@ -229,11 +232,14 @@ class Verdict:
     @property
     def klass(self) -> str:
         worst = self.refusing or next(iter(self.findings), None)
-        return worst.public.klass if worst else "none"
+        return self._labelled(worst.public).klass if worst else "none"
 
     @property
     def reasons(self) -> tuple[Reason, ...]:
-        return tuple(finding.public for finding in self.findings)
+        return tuple(self._labelled(finding.public) for finding in self.findings)
+
+    def _labelled(self, reason: Reason) -> Reason:
+        return replace(reason, klass=CLOCK) if self.clock is not None else reason
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -255,7 +261,17 @@ class Verdict:
         error = _REFUSALS[first.exit_code](first.detail, reason=first.reason)
         error.reasons = self.reasons
         error.verdict = self
+        if self.clock is not None:
+            error.hint = _of_clock(self.clock)
         raise error
+
+
+def _of_clock(offset: timedelta) -> str:
+    seconds = int(abs(offset).total_seconds())
+    minutes, hours = seconds // 60 % 60, seconds // 3600
+    far = f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
+    side = "behind" if offset > timedelta(0) else "ahead of"
+    return f"By the registry's clock it would pass: this machine's is {far} {side} it. Set it, and run again."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,9 @@ from datetime import datetime
 from ocimodel.errors import IntegrityError, NotFoundError
 from ocimodel.model.provenance import MAX_BYTES
 from ocimodel.oci.descriptor import Descriptor
-from ocimodel.stores.protocol import Store, read_blob
+from ocimodel.stores.protocol import Store, clock_offset, read_blob
 from ocimodel.transfer.receipt import Document
+from ocimodel.trust.clock import blame_clock
 from ocimodel.trust.evidence import Evidence
 from ocimodel.trust.policy import TrustPolicy
 from ocimodel.trust.verdict import Verdict
@@ -55,6 +56,7 @@ def decide(
         evidence = replace(evidence, provenance=_provenance(store, layer))
     verdict = policy.evaluate(evidence, now, context)
     informed.check(verdict)
+    verdict = blame_clock(verdict, policy, evidence, now, context, clock_offset(store))
     return verdict, evidence, documents
 
 

@@ -34,6 +34,8 @@ class Switches:
     ranges: Literal["yes", "closed", "ignored", "wrong-start", "wrong-total", "short"] = "yes"
     gzip: bool = False
     warning: str | None = None
+    ahead: float = 0
+    """Seconds by which its clock is ahead of ours."""
 
     # Blobs elsewhere
     redirect_blobs: bool = False

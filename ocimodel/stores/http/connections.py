@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
@@ -29,6 +30,7 @@ from urllib3.response import BaseHTTPResponse
 
 from ocimodel import __version__
 from ocimodel.errors import ConfigurationError
+from ocimodel.stores.http import clock
 from ocimodel.stores.http.origins import Origin, Rules, is_loopback
 from ocimodel.stores.http.policy import Patience
 
@@ -50,6 +52,8 @@ class Connections:
         self._managers: dict[tuple[str, bool], urllib3.PoolManager] = {}
         self._pools: dict[Origin, HTTPConnectionPool] = {}
         self._schemes: dict[tuple[str, int | None], str] = {}
+        self.offset: timedelta | None = None
+        """By how much the clock of whoever answered last is ahead of this machine's."""
         self._classes = _pool_classes(patience)
 
     def origin(self, host: str, port: int | None) -> Origin:
@@ -95,10 +99,13 @@ class Connections:
         }
         pool = self._pool(origin)
         if pool is None:
-            return self._manager(origin, _proxy(origin)).urlopen(method, url, **options)
-        parts = urlsplit(url)
-        target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-        return pool.urlopen(method, target, assert_same_host=False, **options)
+            answer = self._manager(origin, _proxy(origin)).urlopen(method, url, **options)
+        else:
+            parts = urlsplit(url)
+            target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+            answer = pool.urlopen(method, target, assert_same_host=False, **options)
+        self.offset = clock.offset(answer.headers, datetime.now(UTC)) or self.offset
+        return answer
 
     def close(self) -> None:
         with self._lock:
