@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ocimodel.attest import base64s
@@ -257,6 +257,7 @@ JSON = st.recursive(
 
 
 @given(st.sampled_from([*DOCUMENT, "x5c", TIMESTAMP]), JSON)
+@example("payload", "\x80")
 def test_any_member_may_be_anything(name: str, value: Any) -> None:
     """It is read, or it is a `FormatError`."""
     changed = DOCUMENT | {name: value} if name in DOCUMENT else DOCUMENT | {"header": HEADER | {name: value}}

@@ -307,7 +307,8 @@ def test_exit_codes_are_those_of_the_errors() -> None:
         for _, error in inspect.getmembers(module, inspect.isclass)
         if issubclass(error, errors.OcimodelError) and error.exit_code != 1
     }
-    assert told == {0: "", 1: ""} | known
+    timely = {code: f"{klass}, or clock" for code, klass in known.items() if code in (15, 21)}
+    assert told == {0: "", 1: ""} | known | timely
     order = re.search(r"in this order: ([0-9, ]+)\.", page.read_text())
     assert order is not None
     assert tuple(map(int, order[1].split(","))) == errors.SEVERITY

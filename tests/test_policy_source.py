@@ -6,6 +6,7 @@ import base64
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -14,14 +15,22 @@ from typing import Any
 
 import pytest
 
+from ocimodel.attest.referrer import EMPTY
 from ocimodel.errors import ConfigurationError
+from ocimodel.oci import media
+from ocimodel.oci.descriptor import Descriptor
+from ocimodel.oci.digest import Digest
+from ocimodel.oci.manifest import manifest_bytes
+from ocimodel.oci.reference import Reference
+from ocimodel.stores.opening import Access, open_store
+from ocimodel.stores.protocol import Source
 from ocimodel.transfer import keptpolicy
 from ocimodel.trust.claims import format_time
 from ocimodel.trust.source import OciSource, TufSource, parse
 from tests.commands import Ran, World, events, make_world, run
 from tests.documents import check, problems
 from tests.real.peers import peer
-from tests.real.registries import docker_registry
+from tests.real.registries import RealRegistry, docker_registry
 from tests.real.servers import server
 from tests.signers import ALICE
 
@@ -239,6 +248,70 @@ def test_a_root_signature_that_has_ended_is_stale_trust(trust: Trust) -> None:
     assert code == 21
     assert trust.push("--expires", "1h").code == 0
     assert trust.verify().code == 0, "a new signature over the same policy is looked for"
+
+
+@pytest.mark.peer
+def test_attacks_in_real_registries(
+    real_registry: RealRegistry, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever may push to where the policy is moves the tag to what he likes."""
+    hosts = [real_registry.host]
+    if real_registry.issuer is not None:
+        hosts.append(real_registry.issuer.realm.split("/")[2])
+    monkeypatch.setenv("OCIMODEL_PLAIN_HTTP", " ".join(hosts))
+    trust = Trust(world, f"{real_registry.fresh('trust')}:current", threshold=2)
+    reference = Reference.parse(trust.place)
+
+    def publish() -> str:
+        trust.push("--source", trust.source)
+        done = trust.push("--source", trust.source, key="root-b")
+        assert (done.code, done.err) == (0, "")
+        return done.out.strip().partition("@")[2]
+
+    def point_at(digest: str) -> None:
+        with open_store(reference, Access(plain_http=frozenset(hosts))) as store:
+            subject, raw = store.get_manifest(digest)
+            store.put_manifest(raw, subject.media_type, tag="current")
+
+    first = publish()
+    assert trust.verify().code == 0
+    trust.change(revoked={"digests": [{"digest": world.digest, "reason": "leaked"}]})
+    second = publish()
+    assert trust.verify().code == 16
+    point_at(first)
+    assert trust.verify().code == 18
+    value = json.loads(trust.file.read_text())
+    trust.file.write_text(json.dumps(value | {"serial": 9, "revoked": {"digests": []}}))
+    one = trust.push("--source", trust.source)
+    point_at(one.out.strip().partition("@")[2])
+    assert trust.verify().code == 12, "one root of two"
+    unsigned = trust.file.read_bytes().replace(b'"serial": 9', b'"serial": 8')
+    layer = Descriptor(media_type=media.POLICY, digest=Digest.of(unsigned), size=len(unsigned))
+    with open_store(reference, Access(plain_http=frozenset(hosts))) as store:
+        store.put_blob(Source.of(unsigned), layer.digest)
+        raw = manifest_bytes(config=EMPTY, layers=[layer], artifact_type=media.POLICY)
+        store.put_manifest(raw, media.OCI_MANIFEST, tag="current")
+    assert trust.verify().code == 10
+    point_at(second)
+    assert trust.verify().code == 16
+
+
+def test_processes_at_once_remember_the_newest(trust: Trust) -> None:
+    def look() -> None:
+        codes.append(trust.verify().code)
+
+    codes: list[int] = []
+    for serial in range(2, 6):
+        trust.change()
+        assert trust.push().code == 0
+        threads = [threading.Thread(target=look) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        kept = json.loads(base64.b64decode(json.loads(trust.kept().read_text())["policy"]))
+        assert kept["serial"] == serial
+    assert set(codes) == {0}
 
 
 # --- the network is cut ---------------------------------------------------------------------------------------

@@ -52,6 +52,7 @@ def decode(raw: bytes) -> NotarySignature:
     encoded, signed = node.get("protected"), node.get("payload")
     protected = Node(jsonio.loads(base64s.decode_url(encoded), limit=MAX_BYTES, what="protected"), "protected")
     algorithm, attributes = _protected(protected)
+    target = target_of(base64s.decode_url(signed))  # which refuses what is not ASCII
     signature = base64s.decode_url(node.get("signature"))
     if not 0 < len(signature) <= MAX_SIGNATURE:
         node.get("signature").fail(f"must have between 1 and {MAX_SIGNATURE} bytes")
@@ -67,7 +68,7 @@ def decode(raw: bytes) -> NotarySignature:
         message=f"{encoded.string()}.{signed.string()}".encode("ascii"),
         signature=signature,
         algorithm=algorithm,
-        target=target_of(base64s.decode_url(signed)),
+        target=target,
         scheme=attributes.scheme,
         time=attributes.time,
         expires=attributes.expires,

@@ -51,7 +51,7 @@ class Patience:
         return lambda received: self.clock() - began > self.document + received / self.floor
 
 
-HASTY = Patience(connect=2.0, stall=3.0, tries=1, document=5.0)
+HASTY = Patience(connect=1.5, stall=3.0, tries=1, document=5.0)
 """For questions whose answer would be good to have, and which can do without one."""
 
 
