@@ -15,6 +15,7 @@ SHORT_NAMES = {
     "link": "https://in-toto.io/Link/v1",
     "vuln": "https://cosign.sigstore.dev/attestation/vuln/v1",
     "openvex": "https://openvex.dev/ns",
+    "test-result": media.TEST_RESULT,
     "custom": "https://cosign.sigstore.dev/attestation/v1",
 }
 

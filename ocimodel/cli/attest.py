@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ocimodel.cli import material, options
+from ocimodel.cli import material, options, results
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.sign import attached
 from ocimodel.cli.text import table
 from ocimodel.cli.values import document, from_environment
+from ocimodel.errors import UsageError
 
 if TYPE_CHECKING:
     from ocimodel.verbs.attest import Attestation
@@ -32,12 +33,17 @@ app = typer.Typer(
 )
 
 Type = Annotated[
-    str, options.option("--type", metavar="URI", help="The predicate type, as https://slsa.dev/provenance/v1.")
+    str,
+    options.option(
+        "--type", metavar="URI", help="The predicate type, as https://slsa.dev/provenance/v1 or slsaprovenance1."
+    ),
 ]
 StatementFormat = Annotated[
     str, options.option("--format", metavar="FORMAT", help="sigstore (the default) or cosign-legacy.")
 ]
-Predicate = Annotated[str, options.option("--predicate", metavar="FILE", help="The predicate (JSON); - is stdin.")]
+Predicate = Annotated[
+    str | None, options.option("--predicate", metavar="FILE", help="The predicate (JSON); - is stdin.")
+]
 
 
 @command(
@@ -48,28 +54,50 @@ Predicate = Annotated[str, options.option("--predicate", metavar="FILE", help="T
     examples="""
     ocimodel attest registry.example/ml/bert:1.4 --type https://example.com/evaluation/v1 \\
         --predicate evaluation.json --key evaluator.key
+    ocimodel attest registry.example/ml/bert:1.4 --metrics eval.json --threshold 'accuracy>=0.9' --key evaluator.key
     """,
 )
 def add(
     run: Run,
     ref: options.Ref,
-    type: Type,  # noqa: A002
-    predicate: Predicate,
+    type: Type = "",  # noqa: A002
+    predicate: Predicate = None,
+    metrics: results.Metrics = None,
+    threshold: results.Require = None,
+    warn_threshold: results.Wish = None,
+    thresholds: results.Thresholds = None,
+    run_url: results.RunUrl = "",
+    fail_on: results.FailOn = None,
     key: options.SigningKey = None,
     password_file: options.PasswordFile = None,
     format: StatementFormat = "sigstore",  # noqa: A002
 ) -> Answer:
     """Attach a signed statement: attest REF --type URI --predicate FILE --key KEY.
 
-    Prints REPO@DIGEST of the statement. An attestation says something about an artifact; it is not a signature
-    that pull or verify would accept.
+    Prints REPO@DIGEST of the statement. With --metrics it is an in-toto test result: PASSED, WARNED or FAILED by
+    the thresholds, and attached whichever it is. An attestation says something about an artifact; it is not a
+    signature that pull or verify would accept.
     """
     from ocimodel.verbs.attest import attest
 
     reference = run.reference(ref)
-    data = document(predicate, "--predicate")
+    asked = results.Asked(
+        metrics=metrics, require=threshold or (), wish=warn_threshold or (), file=thresholds, url=run_url
+    )
+    fatal = results.fatal(fail_on)
+    if predicate is not None:
+        if asked or fatal:
+            raise UsageError("--predicate is a whole statement", hint="Give it, or --metrics with thresholds.")
+        if not type:
+            raise UsageError("--predicate needs its --type", hint="Write --type URI.")
+        data = document(predicate, "--predicate")
+        signer = material.signer(run, key, password_file, command="attest")
+        return attached(attest(reference, type, data, signer, access=run.access, format=format))
+    results.check_type(type)
+    result = asked.result()
     signer = material.signer(run, key, password_file, command="attest")
-    return attached(attest(reference, type, data, signer, access=run.access, format=format))
+    signed = attest(reference, results.TYPE, result.predicate(), signer, access=run.access, format=format)
+    return results.told(run, attached(signed), result, fatal)
 
 
 @command(
@@ -91,9 +119,12 @@ def show(run: Run, ref: options.Ref, key: options.VerifyKeys = None) -> Answer:
 
     keys = [load_public(spec) for spec in key or from_environment(options.VERIFY_KEY)]
     reference, found = show(run.reference(ref), keys=keys, access=run.access, now=run.now)
-    rows = [(item.predicate_type, item.status, item.keyid or "-", str(item.digest)) for item in found]
+    rows = [
+        (item.predicate_type, item.status, item.outcome or "-", item.keyid or "-", str(item.digest))
+        for item in found
+    ]
     return Answer(
-        text="\n".join(table(("predicate type", "status", "key id", "digest"), rows)),
+        text="\n".join(table(("predicate type", "status", "result", "key id", "digest"), rows)),
         reference=str(reference),
         digest=str(reference.digest),
         more={"attestations": [_attestation(item) for item in found]},

@@ -1,5 +1,6 @@
 """``ocimodel sign``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,6 +46,25 @@ Channel = Annotated[
         help="Sign along which channel it is for.",
     ),
 ]
+RequireAttestation = Annotated[
+    list[str] | None,
+    options.option(
+        "--require-attestation",
+        metavar="TYPE",
+        variable="OCIMODEL_SIGN_REQUIRE_ATTESTATION",
+        help="Refuse (19) without this statement, a test result that passed. scan: the scanner's (repeatable).",
+    ),
+]
+AttestationKeys = Annotated[
+    list[str] | None,
+    options.option("--attestation-key", metavar="PUB", help="Whose statements count for that (repeatable)."),
+]
+AttestationPolicy = Annotated[
+    str | None,
+    options.option(
+        "--attestation-policy", metavar="FILE", help="A trust policy that says whose statements count for that."
+    ),
+]
 
 
 @command(
@@ -55,6 +75,8 @@ Channel = Annotated[
     ocimodel sign registry.example/ml/bert:1.4 --key signing.key
     ocimodel sign registry.example/ml/bert@sha256:… --key signing.key -a evaluated=yes --expires 90d
     ocimodel sign registry.example/prod/bert:stable --key release.key --environment prod --sequence 42
+    ocimodel sign registry.example/ml/bert:1.4 --key signing.key --require-attestation test-result \\
+        --attestation-key evaluator.pub
     """,
 )
 def sign(
@@ -69,6 +91,9 @@ def sign(
     sequence: Sequence = None,
     environment: Environment = "",
     channel: Channel = "",
+    require_attestation: RequireAttestation = None,
+    attestation_key: AttestationKeys = None,
+    attestation_policy: AttestationPolicy = None,
 ) -> Answer:
     """Attach a detached signature to an artifact, where it is.
 
@@ -80,6 +105,13 @@ def sign(
     from ocimodel.trust.release import Release
     from ocimodel.verbs.sign import sign
 
+    met: dict[str, Any] = {}
+    if require_attestation or attestation_key or attestation_policy:
+        from ocimodel.cli.requiring import required
+
+        reference, met = required(
+            run, reference, require_attestation or (), attestation_key or (), attestation_policy
+        )
     signed = sign(
         reference,
         material.signer(run, key, password_file, command="sign"),
@@ -90,7 +122,8 @@ def sign(
         writer=writer,
         now=run.now,
     )
-    return attached(signed)
+    answer = attached(signed)
+    return replace(answer, more={**answer.more, **met}) if met else answer
 
 
 def attached(signed: "Signed") -> Answer:

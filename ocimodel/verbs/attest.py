@@ -14,10 +14,12 @@ from ocimodel.attest import legacy
 from ocimodel.attest.predicates import predicate_type as expand
 from ocimodel.attest.referrer import attach
 from ocimodel.attest.statement import Statement, attestation_statement
+from ocimodel.attest.testresult import OUTCOMES, outcome_of
 from ocimodel.errors import ConfigurationError, FormatError, UsageError
 from ocimodel.keys.public import PublicKey
 from ocimodel.keys.sealing import sign_statement
 from ocimodel.keys.signer import Signer
+from ocimodel.oci import media
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.reference import Reference
 from ocimodel.stores.opening import Access, open_store, target_of
@@ -33,7 +35,10 @@ FORMATS = (SIGSTORE.format, legacy.FORMAT)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attestation:
-    """One statement. ``keyid`` is verified where ``verified`` says so, else only claimed, or empty."""
+    """One statement. ``keyid`` is verified where ``verified`` says so, else only claimed, or empty.
+
+    ``outcome`` is what a test result or a verification summary says of itself, as ``PASSED``; else it is empty.
+    """
 
     digest: Digest
     predicate_type: str
@@ -42,6 +47,15 @@ class Attestation:
     status: str
     detail: str
     verified: bool
+
+    @property
+    def outcome(self) -> str:
+        said = self.statement.predicate
+        if self.predicate_type == media.TEST_RESULT:
+            return outcome_of(said)
+        if self.predicate_type == media.SLSA_SUMMARY:
+            return next((word for word in OUTCOMES if said.get("verificationResult") == word), "")
+        return ""
 
 
 def attest(
