@@ -251,6 +251,13 @@ def test_hugging_face(tmp_path: Path) -> None:
         "split": "validation",
         "task": "question-answering",
         "source": "https://example.com/board",
+        "details": {
+            "dataset.name": "SQuAD",
+            "metric.name": "F1",
+            "model": "fraud",
+            "source.name": "leaderboard",
+            "task.name": "Question answering",
+        },
     }
     assert metrics["exact_match"]["value"] == "80"
     assert metrics["eval_loss"]["value"] == "0.10"

@@ -8,14 +8,13 @@ bill.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid5
 
-from ocimodel.model import terms
 from ocimodel.model.config import ModelConfig
 from ocimodel.oci import media
-from ocimodel.oci.digest import Digest
+from ocimodel.record import bills
+from ocimodel.record.bills import File, Subject, as_pairs, role_of, stated
 from ocimodel.record.documents import items, obj, text
 
 _HASHES = {
@@ -34,24 +33,10 @@ _NAMESPACE = UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
 ROOT = "model"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subject:
-    """What the bill is of. ``digest`` is the manifest's; ``repository`` is where it was found.
-
-    Of a model that is no artifact yet ``repository`` is empty, and ``digest`` stands for its files.
-    """
-
-    name: str
-    version: str
-    digest: Digest
-    repository: str = ""
-    packed: bool = True
-
-
 def cyclonedx(
     subject: Subject,
     config: ModelConfig,
-    files: Sequence[tuple[str, Digest, int, str]],
+    files: Sequence[File],
     predicate: Mapping[str, Any],
     *,
     time: str = "",
@@ -64,16 +49,18 @@ def cyclonedx(
         time: RFC 3339; left out where it is empty.
     """
     materials = [obj(item) for item in items(obj(predicate.get("buildDefinition")).get("resolvedDependencies"))]
-    components = [*_files(files), *_materials(materials)]
+    reports = [obj(item) for item in items(obj(predicate.get("runDetails")).get("byproducts"))]
+    components = [*_files(files), *_materials(materials), *_reports(reports)]
     document = {
         "$schema": "http://cyclonedx.org/schema/bom-1.6.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": "1.6",
         "serialNumber": f"urn:uuid:{uuid5(_NAMESPACE, f'{media.URI}bom/{subject.digest}')}",
         "version": 1,
-        "metadata": _said(timestamp=time, component=_model(subject, config, predicate, materials)),
+        "metadata": stated(timestamp=time, component=_model(subject, config, predicate, materials)),
         "components": components,
         "dependencies": [{"ref": ROOT, "dependsOn": [item["bom-ref"] for item in components]}],
+        "formulation": _formulation(predicate),
     }
     return {key: value for key, value in document.items() if value}
 
@@ -83,82 +70,98 @@ def _model(
 ) -> dict[str, Any]:
     parameters = obj(obj(predicate.get("buildDefinition")).get("externalParameters"))
     internal = obj(obj(predicate.get("buildDefinition")).get("internalParameters"))
-    said = obj(parameters.get("model"))
-    return _said(
+    model = obj(parameters.get("model"))
+    people = [name for name in map(text, items(predicate.get(media.CONTRIBUTORS)) or config.authors) if name]
+    supplier = text(model.get("supplier")) or config.vendor
+    return stated(
         **{"type": "machine-learning-model", "bom-ref": ROOT},
-        name=text(said.get("name")) or config.name or subject.name,
-        version=text(said.get("version")) or config.version or subject.version,
-        description=text(said.get("description")) or config.description,
-        authors=[
-            {"name": name} for name in items(predicate.get(media.CONTRIBUTORS)) or config.authors if text(name)
-        ],
+        supplier={"name": supplier} if supplier else {},
+        name=text(model.get("name")) or config.name or subject.name,
+        version=text(model.get("version")) or config.version or subject.version,
+        description=text(model.get("description")) or config.description,
+        authors=[{"name": name} for name in people],
         hashes=[{"alg": "SHA-256", "content": subject.digest.hex}] if subject.packed else [],
-        licenses=_licenses(items(text(said.get("license"))) or config.licenses),
-        purl=_purl(subject),
-        modelCard=_card(config, said, predicate, materials),
-        properties=[
-            *_properties("hyperparameter", parameters.get("hyperparameters")),
-            *_properties("environment", internal.get("environment")),
-        ],
+        licenses=_licenses(items(text(model.get("license"))) or config.licenses),
+        purl=bills.purl_of(subject),
+        modelCard=_card(config, model, predicate, materials),
+        properties=as_pairs(
+            [
+                *bills.properties("hyperparameter", parameters.get("hyperparameters")),
+                *bills.properties("environment", internal.get("environment")),
+            ]
+        ),
     )
-
-
-def _purl(subject: Subject) -> str:
-    """purl-spec, type ``oci``; only where there is a registry to name."""
-    if not subject.repository:
-        return ""
-    name = subject.repository.rpartition("/")[2].lower()
-    version = str(subject.digest).replace(":", "%3A")
-    return f"pkg:oci/{name}@{version}?repository_url={subject.repository}"
 
 
 def _card(
     config: ModelConfig,
-    said: Mapping[str, Any],
+    model: Mapping[str, Any],
     predicate: Mapping[str, Any],
     materials: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    approach = text(said.get("approach"))
-    datasets = [item for item in materials if _role(item).endswith("-data")]
-    parameters = _said(
+    approach = text(model.get("approach"))
+    datasets = [item for item in materials if role_of(item).endswith("-data")]
+    parameters = stated(
         approach={"type": approach} if approach in _APPROACHES else {},
-        task=text(said.get("task")),
-        architectureFamily=text(said.get("family")) or config.family or config.architecture,
-        modelArchitecture=text(said.get("architecture")) or config.architecture,
+        task=text(model.get("task")),
+        architectureFamily=text(model.get("family")) or config.family or config.architecture,
+        modelArchitecture=text(model.get("architecture")) or config.architecture,
         datasets=[_dataset(item) for item in datasets],
         inputs=[{"format": kind} for kind in config.input_types],
         outputs=[{"format": kind} for kind in config.output_types],
     )
     metrics = [
-        _said(type=text(metric.get("name")), value=text(metric.get("value")), slice=_slice(metric))
+        stated(type=text(metric.get("name")), value=text(metric.get("value")), slice=bills.slice_of(metric))
         for metric in map(obj, items(predicate.get(media.METRICS)))
     ]
-    return _said(
+    return stated(
         modelParameters=parameters,
         quantitativeAnalysis={"performanceMetrics": metrics} if metrics else {},
-        properties=[
-            {"name": f"{media.PREFIX}{name}", "value": value}
-            for name, value in (
-                ("parameters", config.param_size),
-                ("precision", config.precision),
-                ("quantization", config.quantization),
-                ("format", config.format),
-            )
-            if value
-        ],
+        properties=as_pairs(bills.model_properties(config, predicate)),
     )
 
 
-def _slice(metric: Mapping[str, Any]) -> str:
-    return ", ".join(said for key in ("task", "dataset", "split") if (said := text(metric.get(key))))
+def _formulation(predicate: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How it was made: one workflow, its steps the preprocessing and the training."""
+    parameters = obj(obj(predicate.get("buildDefinition")).get("externalParameters"))
+    details, source = obj(predicate.get("runDetails")), obj(parameters.get("source"))
+    run, builder = obj(details.get("metadata")), obj(details.get("builder"))
+    steps = [_step(step) for step in map(obj, items(parameters.get("preprocessing")))]
+    if entry := text(source.get("entryPoint")):
+        steps.append(_step({"name": "training", "entryPoint": entry}))
+    said = stated(
+        steps=steps,
+        timeStart=text(run.get("startedOn")),
+        timeEnd=text(run.get("finishedOn")),
+        properties=as_pairs(
+            [
+                *bills.properties("builder", builder),
+                *bills.properties("source", {key: value for key, value in source.items() if key != "entryPoint"}),
+            ]
+        ),
+    )
+    uid = text(run.get("invocationId"))
+    if not said:
+        return []
+    workflow = {"bom-ref": "training", "uid": uid or "training", "name": "training", "taskTypes": ["build"], **said}
+    return [{"bom-ref": "formula", "workflows": [workflow]}]
+
+
+def _step(step: Mapping[str, Any]) -> dict[str, Any]:
+    entry = text(step.get("entryPoint"))
+    return stated(
+        name=text(step.get("name")),
+        commands=[{"executed": entry}] if entry else [],
+        properties=as_pairs(list(bills.properties("parameter", step.get("parameters")))),
+    )
 
 
 def _dataset(item: Mapping[str, Any]) -> dict[str, Any]:
     uri, name = text(item.get("uri")), text(item.get("name"))
-    return _said(type="dataset", name=name or uri, contents={"url": uri} if uri else {})
+    return stated(type="dataset", name=name or uri, contents={"url": uri} if uri else {})
 
 
-def _files(files: Sequence[tuple[str, Digest, int, str]]) -> Iterator[dict[str, Any]]:
+def _files(files: Sequence[File]) -> Iterator[dict[str, Any]]:
     for path, digest, size, role in files:
         yield {
             "type": "file",
@@ -177,12 +180,12 @@ _KINDS = {"base-model": "machine-learning-model", "package": "library", "image":
 
 def _materials(materials: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     for number, item in enumerate(materials):
-        role, uri = _role(item), text(item.get("uri"))
+        role, uri = role_of(item), text(item.get("uri"))
         kind = "data" if role.endswith("-data") else _KINDS.get(role, "application" if role == "source" else "file")
         name = text(item.get("name"))
         package = uri if uri.startswith("pkg:") else ""
         notes = obj(item.get("annotations"))
-        yield _said(
+        yield stated(
             **{"type": kind, "bom-ref": f"{role}:{number}"},
             name=name or package.removeprefix("pkg:").partition("@")[0] or uri,
             version=text(notes.get("version")) or (package.partition("@")[2] if package else ""),
@@ -190,12 +193,20 @@ def _materials(materials: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any
             licenses=_licenses(items(text(notes.get("license")))),
             purl=package,
             externalReferences=[{"type": "distribution", "url": uri}] if uri and not package else [],
-            properties=_properties("annotation", {key: value for key, value in notes.items() if key != "version"}),
+            properties=as_pairs(bills.annotations_of(item)),
         )
 
 
-def _role(item: Mapping[str, Any]) -> str:
-    return text(obj(item.get("annotations")).get("role")) or "other"
+def _reports(reports: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    for number, item in enumerate(reports):
+        uri = text(item.get("uri"))
+        yield stated(
+            **{"type": "file", "bom-ref": f"report:{number}", "mime-type": text(item.get("mediaType"))},
+            name=text(item.get("name")) or uri,
+            hashes=_digests(obj(item.get("digest"))),
+            externalReferences=[{"type": "quality-metrics", "url": uri}] if uri else [],
+            properties=as_pairs(bills.annotations_of(item)),
+        )
 
 
 def _digests(digests: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -205,17 +216,7 @@ def _digests(digests: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def _licenses(names: Sequence[Any]) -> list[dict[str, Any]]:
     """One expression, or the names as they stand: the schema takes no mixture."""
-    said = [name for name in map(text, names) if name]
-    if len(said) == 1 and (expression := terms.license_expression(said[0].removeprefix("LicenseRef-"))):
+    found = [name for name in map(text, names) if name]
+    if len(found) == 1 and (expression := bills.expression_of(found[0])):
         return [{"expression": expression}]
-    return [{"license": {"name": name}} for name in said]
-
-
-def _properties(kind: str, values: Any) -> list[dict[str, str]]:
-    return [
-        {"name": f"{media.PREFIX}{kind}.{key}", "value": text(value)} for key, value in sorted(obj(values).items())
-    ]
-
-
-def _said(**values: Any) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value}
+    return [{"license": {"name": name}} for name in found]

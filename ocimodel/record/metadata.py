@@ -20,7 +20,19 @@ from ocimodel.record.record import Material, Metric, Record
 _DATA_ROLES = {"training": "training-data", "validation": "validation-data", "evaluation": "evaluation-data"}
 _ALGORITHM = re.compile(r"[a-zA-Z0-9_]{1,32}")
 _VALUE = re.compile(r"[0-9A-Za-z+/=_-]{1,256}")
-_MODEL = ("name", "version", "description", "task", "library", "architecture", "approach", "license")
+_MODEL = (
+    "name",
+    "version",
+    "description",
+    "task",
+    "library",
+    "architecture",
+    "family",
+    "approach",
+    "license",
+    "supplier",
+    "releasedOn",
+)
 
 
 def load(data: bytes, path: str) -> Record:
@@ -58,7 +70,7 @@ def _record(node: Node) -> Record:
     if run:
         run.only("id", "url", "startedOn", "finishedOn")
     return Record(
-        model=_texts(node.find("model"), *_MODEL),
+        model=_model(node.find("model")),
         source=source,
         hyperparameters=_texts(node.find("hyperparameters")),
         preprocessing=tuple(_step(item) for item in _items(node, "preprocessing")),
@@ -79,6 +91,12 @@ def _record(node: Node) -> Record:
         contributors=tuple(item.string(limit=1024) for item in _items(node, "contributors")),
         experiment=_texts(node.find("experiment"), "name", "id", "url"),
     )
+
+
+def _model(node: Node | None) -> Mapping[str, str]:
+    said = _texts(node, *_MODEL)
+    released = {"releasedOn": _time(node, "releasedOn")} if node and "releasedOn" in said else {}
+    return {**said, **released}
 
 
 def _source(node: Node) -> tuple[Mapping[str, str], tuple[Material, ...]]:

@@ -93,9 +93,12 @@ class Metric:
     split: str = ""
     task: str = ""
     source: str = ""
+    details: tuple[tuple[str, str], ...] = ()
+    """What else is said of it: the revision of the dataset, how it was configured, who checked it."""
 
-    def to_dict(self) -> dict[str, str]:
-        return {item.name: value for item in fields(self) if (value := getattr(self, item.name))}
+    def to_dict(self) -> dict[str, Any]:
+        said = {item.name: value for item in fields(self) if (value := getattr(self, item.name))}
+        return said | {"details": dict(self.details)} if self.details else said
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +121,10 @@ class Record:
     metrics: tuple[Metric, ...] = ()
     contributors: tuple[str, ...] = ()
     experiment: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """What the model's own files say of how it is built and used: members of ``config.json``, keys of a GGUF."""
+    card: Mapping[str, str] = field(default_factory=dict)
+    """What a model card says beside all that."""
 
     def under(self, other: Record) -> Record:
         """This record, completed and overruled by ``other``: its texts win, its lists come first."""
@@ -127,6 +134,8 @@ class Record:
             hyperparameters={**self.hyperparameters, **other.hyperparameters},
             environment={**self.environment, **other.environment},
             experiment={**self.experiment, **other.experiment},
+            settings={**self.settings, **other.settings},
+            card={**self.card, **other.card},
             builder=other.builder or self.builder,
             invocation=other.invocation or self.invocation,
             started=other.started or self.started,
@@ -164,6 +173,8 @@ class Record:
             media.CONTRIBUTORS: list(self.contributors),
             media.EXPERIMENT: dict(self.experiment),
             media.METRICS: [metric.to_dict() for metric in self.metrics],
+            media.SETTINGS: dict(self.settings),
+            media.CARD: dict(self.card),
         }
         return {
             "buildDefinition": {
