@@ -20,7 +20,7 @@ from ocimodel.errors import DigestMismatchError, UnavailableError
 from ocimodel.model.chunkindex import LayerIndex
 from ocimodel.model.chunking import new_hasher
 from ocimodel.oci.digest import Checked
-from ocimodel.stores.protocol import BLOCK, Progress, Store
+from ocimodel.stores.protocol import BLOCK, Progress, Store, doubt
 from ocimodel.transfer.bases import Bases
 from ocimodel.transfer.chunkcheck import ChunkCheck
 from ocimodel.transfer.jobs import RESUMES, Job
@@ -28,7 +28,7 @@ from ocimodel.transfer.journal import claim
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.pace import Pace
 from ocimodel.transfer.parallel import Stopped
-from ocimodel.transfer.ranged import Segment, Tally, Transfer
+from ocimodel.transfer.ranged import LARGEST, Segment, Tally, Transfer
 from ocimodel.transfer.staging import storage_errors
 
 CONNECTIONS = 8
@@ -194,7 +194,7 @@ class _Engine:
                 self._ended.set()
 
     def _work(self, number: int) -> None:
-        buffer = memoryview(bytearray(BLOCK))
+        buffer = memoryview(bytearray(LARGEST))
         while not self._ended.is_set():
             if number >= self._active:
                 self._ended.wait(0.02)
@@ -211,7 +211,7 @@ class _Engine:
             elif job and self._is_large(job):
                 self._begin(job)
             elif job:
-                self._small(job, buffer)
+                self._small(job, buffer[:BLOCK])
             else:
                 self._ended.wait(0.02)  # a transfer that is hashed may have to be fetched again
 
@@ -221,7 +221,8 @@ class _Engine:
             based = self._take_from_base(job)
             try:
                 _fill(self._store, job, self._progress, self.tally, buffer)
-            except DigestMismatchError:
+            except DigestMismatchError as error:
+                doubt(self._store, job.descriptor.digest, error)
                 if based:
                     self.tally.add(copied=-job.descriptor.size)
                 self._progress(-min(job.part.stat().st_size, job.descriptor.size))

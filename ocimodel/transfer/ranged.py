@@ -5,21 +5,22 @@ file, agrees with the descriptor; that happens while ranges still arrive, so it 
 index every chunk is checked as it arrives as well, a bad one is fetched once more, alone, and then refused by
 name; chunks that a local base offers are copied instead of fetched, under the same check. An index that
 contradicts the blob is refused. Ranges survive a kill (`journal`). A store that ignores ranges is read once
-from the beginning. Memory: one block for each connection and one for the hash.
+from the beginning. Memory: at most `LARGEST` for each connection, and one block for the hash.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from ocimodel.errors import DigestMismatchError, UnavailableError
+from ocimodel.errors import DigestMismatchError, IntegrityError, UnavailableError
 from ocimodel.model.chunkindex import Chunk
 from ocimodel.model.chunking import new_hasher
 from ocimodel.oci.digest import Checked
-from ocimodel.stores.protocol import BLOCK, BlobStream, Progress, Store
+from ocimodel.stores.protocol import BLOCK, BlobStream, Progress, Store, doubt
 from ocimodel.transfer.bases import Bases, Place, opened
 from ocimodel.transfer.chunkcheck import ChunkCheck
 from ocimodel.transfer.jobs import RESUMES, Job
@@ -28,6 +29,11 @@ from ocimodel.transfer.pace import Pace
 
 SEGMENT = 32 * 1024 * 1024
 MIN_SEGMENT = 8 * 1024 * 1024
+LARGEST = 1024 * 1024
+"""Bytes moved at a time where they come fast: fewer, larger writes cost the file system half, and threads wait less
+for the interpreter. Where they come slowly it is `BLOCK`, so that little is in memory only."""
+QUICK = 0.005
+"""Seconds for a block, below which the next one is larger."""
 NOTE = 1024 * 1024
 """So many bytes of a chunk that is not complete a kill may cost, of each connection."""
 
@@ -188,8 +194,15 @@ class Transfer:
 
     def _blocks(self, stream: BlobStream, left: int, buffer: memoryview) -> Iterator[memoryview]:
         watch = self._pace.watch()
+        length = BLOCK
         try:
-            while left > 0 and (count := stream.readinto(buffer[: min(len(buffer), left)])):
+            while left > 0:
+                began = time.monotonic()
+                count = stream.readinto(buffer[: min(length, left)])
+                if not count:
+                    return
+                quick = time.monotonic() - began < QUICK
+                length = min(2 * length, len(buffer)) if quick else max(length // 2, BLOCK)
                 left -= count
                 self._tally.add(fetched=count)
                 yield buffer[:count]
@@ -240,7 +253,9 @@ class Transfer:
     def _bad(self, chunk: Chunk) -> None:
         with self._lock:
             self._failed[chunk.start] = times = self._failed.get(chunk.start, 0) + 1
-        if times > 1:
+        if times == 1:
+            doubt(self._store, self.job.descriptor.digest, IntegrityError(f"{self.job.name} has a bad chunk"))
+        else:
             names = self.job.index.tensors_at(chunk.start, chunk.stop) if self.job.index else []
             tensors = f" (tensor {', '.join(names[:3])}{', …' if len(names) > 3 else ''})" if names else ""
             raise DigestMismatchError(
@@ -336,6 +351,7 @@ class Transfer:
         Without an index that is every byte. With one it is the chunks that are bad on the disk; where all are
         good, index and blob contradict each other.
         """
+        doubt(self._store, self.job.descriptor.digest, IntegrityError(f"{self.job.name} has other bytes"))
         bad = list(self._bad_on_disk()) if self.job.index else [(0, self.job.descriptor.size)]
         for start, stop in bad:
             self._journal.lost(start, stop)
