@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 from typing import Any, TextIO
@@ -34,6 +35,14 @@ class Console:
     @property
     def err(self) -> TextIO:
         return self._err or sys.stderr
+
+    @property
+    def width(self) -> int | None:
+        """The cells of a line, where the answer goes to a terminal; None where it goes to a file or a program."""
+        try:
+            return shutil.get_terminal_size().columns if self.out.isatty() else None
+        except ValueError:  # closed
+            return None
 
     def answer(self, text: str) -> None:
         """Write the answer. Raises `StorageError` where it cannot be written although somebody reads."""

@@ -2,21 +2,24 @@
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ocimodel.cli import options
+from ocimodel.cli import options, page
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
-from ocimodel.cli.text import plural, printable, size, table
+from ocimodel.cli.text import printable
 
 if TYPE_CHECKING:
     from ocimodel.verbs.inspect import Inspection, Tree
 
 app = typer.Typer()
 
-_FACTS = ("name", "version", "architecture", "format", "param_size", "precision", "quantization", "licenses")
+Tensors = Annotated[bool, options.option("--tensors", help="List every tensor.")]
+WholeHeaders = Annotated[
+    bool, options.option("--whole-headers", help="Read headers to their ends, also those of many megabytes.")
+]
 
 
 @command(
@@ -24,31 +27,38 @@ _FACTS = ("name", "version", "architecture", "format", "param_size", "precision"
     "inspect",
     examples="""
     ocimodel inspect registry.example/ml/bert:1.4
-    ocimodel inspect oci:./models:bert --json
+    ocimodel inspect registry.example/ml/bert:1.4 --tensors
+    ocimodel inspect oci:./models:bert --html bert.html
     """,
 )
-def inspect(run: Run, ref: options.Ref) -> Answer:
-    """Show what is in an artifact.
+def inspect(
+    run: Run,
+    ref: options.Ref,
+    tensors: Tensors = False,
+    whole_headers: WholeHeaders = False,
+    html: page.Html = None,
+) -> Answer:
+    """Show what is in an artifact: what kind of model, of which types of tensors, in which files.
 
-    Prints its facts, then a table of its files. Reads the manifest, the config and the provenance; no file.
+    Reads the manifest, the config, the provenance, small documents, and the headers of weight files by range: less
+    than 2 MiB, however large the model is. Prints facts with the places where they stand, then tables. Nothing of
+    it has been verified. Exits with 0 also where a file is not what it claims to be; a warning says so.
     """
-    from ocimodel.verbs.inspect import inspect
+    from ocimodel.cli import overview
+    from ocimodel.verbs.overview import look
 
-    found = inspect(run.reference(ref), run.access)
-    files = [
-        (entry.path, entry.role, size(entry.descriptor.size), str(entry.descriptor.digest)) for entry in found.files
-    ]
-    parts = [(part.media_type, part.artifact_type or "-", str(part.digest)) for part in found.manifests]
-    lines = [f"{name:<14}{printable(value)}" for name, value in _facts(found)]
-    if files:
-        lines += ["", *table(("file", "role", "size", "digest"), files, right=(2,))]
-    if parts:
-        lines += ["", *table(("media type", "artifact type", "digest"), parts)]
+    seen = look(run.reference(ref), run.access, whole_headers=whole_headers)
+    if html is not None:
+        page.write(html, overview.html(seen, tensors=tensors))
     return Answer(
-        text="\n".join(lines),
-        reference=str(found.reference),
-        digest=str(found.descriptor.digest),
-        more=_inspection(found),
+        text="\n".join(overview.lines(seen, tensors=tensors, width=run.console.width)),
+        reference=str(seen.found.reference),
+        digest=str(seen.found.descriptor.digest),
+        outcome="warn" if seen.problems else "pass",
+        klass=seen.problems[0].klass if seen.problems else "none",
+        reasons=tuple(reason for problem in seen.problems for reason in problem.reasons),
+        warnings=[*(problem.message for problem in seen.problems), *seen.notes],
+        more=_inspection(seen.found) | overview.document(seen, tensors=tensors),
     )
 
 
@@ -84,27 +94,6 @@ def list_(run: Run, repository: options.Repo) -> Answer:
     return Answer(
         text="\n".join(printable(tag) for tag in tags), reference=reference.name, more={"tags": list(tags)}
     )
-
-
-def _facts(found: "Inspection") -> Iterator[tuple[str, str]]:
-    yield "reference", str(found.reference)
-    yield "type", f"{found.artifact_type} ({found.kind})"
-    if found.config is not None:
-        for name in _FACTS:
-            value = getattr(found.config, name)
-            text = ", ".join(value) if isinstance(value, tuple) else value
-            if text:
-                yield name.replace("_", " "), text
-    for key, value in sorted(found.annotations.items()):
-        yield "annotation", f"{key}={value}"
-    if found.files:
-        yield "size", f"{size(found.total_bytes)} in {plural(len(found.files), 'layer')}"
-    if found.nameless:
-        yield "nameless", plural(len(found.nameless), "layer")
-    if found.provenance is not None:
-        builder = f", by {found.provenance.builder}" if found.provenance.builder else ""
-        yield "provenance", f"{found.provenance.predicate_type}{builder}"
-    yield "referrers", str(found.referrers)
 
 
 def _inspection(found: "Inspection") -> dict[str, Any]:

@@ -11,6 +11,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from ocimodel.model import terms
@@ -26,48 +27,94 @@ _MOST = 4 * 1024 * 1024
 _MODEL_TYPE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._ /+-]{0,99}")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sources:
+    """What files say, decoded; empty where there is no such file, or it is malformed.
+
+    ``headers`` are those of the files of the model's ``format``, by path.
+    """
+
+    format: str
+    headers: Mapping[str, Header]
+    card: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """``config.json``."""
+    index: Mapping[str, Any] = field(default_factory=dict)
+    """``model.safetensors.index.json``."""
+
+    @property
+    def general(self) -> dict[str, Any]:
+        """The ``general.*`` values on which all GGUF files that have any agree."""
+        found: dict[str, set[Any]] = {}
+        for header in self.headers.values():
+            for key, value in header.metadata.items():
+                if key.startswith("general.") and isinstance(value, (str, int)):
+                    found.setdefault(key.removeprefix("general."), set()).add(value)
+        return {key: next(iter(values)) for key, values in found.items() if len(values) == 1}
+
+    @property
+    def parameters(self) -> int:
+        """How many the model has, counted or stated; 0 where neither can be said."""
+        method = quantization(self) if self.format == "safetensors" else ""
+        if method and method != "fp8":
+            # Packed integers: the number of elements is not that of parameters, but an index may state it.
+            metadata = self.index.get("metadata")
+            stated = metadata.get("total_parameters") if isinstance(metadata, dict) else None
+            return stated if type(stated) is int and stated > 0 else 0
+        return parameters(self.headers)
+
+
 def describe(files: Sequence[ModelFile], headers: Mapping[str, Header]) -> ModelConfig:
     """The config of the model that ``files`` make; ``headers`` as `screening` gives them."""
-    card = _card(files)
-    settings = _document(files, "config.json")
     chosen = _format(files)
-    own = {path: header for path, header in headers.items() if header.format == chosen}
-    general = _general(own)
-    quantization = _quantization(settings, own)
-    method = quantization if chosen == "safetensors" else ""
+    readme = next((file for file in files if file.path.lower() == "readme.md"), None)
+    return config_of(
+        Sources(
+            format=chosen,
+            headers={path: header for path, header in headers.items() if header.format == chosen},
+            card=front_matter(read_small(readme, _MOST)) if readme else {},
+            settings=_document(files, "config.json"),
+            index=_document(files, "model.safetensors.index.json"),
+        )
+    )
+
+
+def config_of(said: Sources) -> ModelConfig:
+    """The config of a model whose files say this."""
+    general, card = said.general, said.card
     return ModelConfig(
         name=_text(_one(card, "model_name")) or _text(general.get("name")),
         version=_text(general.get("version")),
-        family=_text(settings.get("model_type")),
+        family=_text(said.settings.get("model_type")),
         vendor=_text(general.get("organization")),
         authors=tuple(filter(None, [_text(general.get("author"))])),
         licenses=_licenses(card, general),
-        architecture=_architecture(settings, general),
-        format=chosen,
-        param_size=size_name(_parameters(files, own, method)),
-        precision=_precision(own, settings, method),
-        quantization=quantization,
+        architecture=_architecture(said.settings, general),
+        format=said.format,
+        param_size=size_name(said.parameters),
+        precision=_precision(said),
+        quantization=quantization(said),
         input_types=terms.TASKS.get(_one(card, "pipeline_tag"), ((), ()))[0],
         output_types=terms.TASKS.get(_one(card, "pipeline_tag"), ((), ()))[1],
         languages=tuple(sorted({code for code in card.get("language", ()) if re.fullmatch("[a-z]{2}", code)})),
     )
 
 
-def _card(files: Sequence[ModelFile]) -> dict[str, tuple[str, ...]]:
-    readme = next((file for file in files if file.path.lower() == "readme.md"), None)
-    return front_matter(read_small(readme, _MOST)) if readme else {}
+def lenient(raw: bytes) -> dict[str, Any]:
+    """A JSON object that only describes; empty where it is none.
+
+    Not `jsonio`: configs with Infinity and with comments in odd places exist.
+    """
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError):
+        return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _document(files: Iterable[ModelFile], path: str) -> dict[str, Any]:
     file = next((file for file in files if file.path == path), None)
-    if file is None or file.size > _MOST:
-        return {}
-    try:
-        # Not `jsonio`: configs with Infinity and with comments in odd places exist, and only describe.
-        document = json.loads(read_small(file, _MOST))
-    except (ValueError, RecursionError):
-        return {}
-    return document if isinstance(document, dict) else {}
+    return lenient(read_small(file, _MOST)) if file is not None and file.size <= _MOST else {}
 
 
 def _format(files: Iterable[ModelFile]) -> str:
@@ -79,16 +126,6 @@ def _format(files: Iterable[ModelFile]) -> str:
     return max(sorted(sizes), key=lambda name: sizes[name], default="")
 
 
-def _general(own: Mapping[str, Header]) -> dict[str, Any]:
-    """The ``general.*`` values on which all GGUF files that have any agree."""
-    found: dict[str, set[Any]] = {}
-    for header in own.values():
-        for key, value in header.metadata.items():
-            if key.startswith("general.") and isinstance(value, (str, int)):
-                found.setdefault(key.removeprefix("general."), set()).add(value)
-    return {key: next(iter(values)) for key, values in found.items() if len(values) == 1}
-
-
 def _architecture(settings: Mapping[str, Any], general: Mapping[str, Any]) -> str:
     stated = settings.get("architectures")
     first = stated[0] if isinstance(stated, list) and stated else None
@@ -96,23 +133,24 @@ def _architecture(settings: Mapping[str, Any], general: Mapping[str, Any]) -> st
     return next(filter(None, map(_text, candidates)), "")
 
 
-def _quantization(settings: Mapping[str, Any], own: Mapping[str, Header]) -> str:
-    if any(header.format == "gguf" for header in own.values()):
-        general = _general(own)
-        name = FILE_TYPES.get(general.get("file_type", -1), "")
+def quantization(said: Sources) -> str:
+    """The name of the method, as the file states it (GGUF: of the mixture of types)."""
+    if any(header.format == "gguf" for header in said.headers.values()):
+        name = FILE_TYPES.get(said.general.get("file_type", -1), "")
         return "" if name in PLAIN else name
-    stated = settings.get("quantization_config")
+    stated = said.settings.get("quantization_config")
     method = stated.get("quant_method") if isinstance(stated, dict) else None
     return _text(method).lower()
 
 
-def _precision(own: Mapping[str, Header], settings: Mapping[str, Any], method: str) -> str:
+def _precision(said: Sources) -> str:
     """By bytes; of a quantised model what it computes in, if its config says so."""
+    method = quantization(said) if said.format == "safetensors" else ""
     if method and method != "fp8":
-        stated = settings.get("torch_dtype", settings.get("dtype"))
-        return stated if stated in terms.PRECISIONS else ""
+        stated = said.settings.get("torch_dtype", said.settings.get("dtype"))
+        return stated if isinstance(stated, str) and stated in terms.PRECISIONS else ""
     sizes: Counter[str] = Counter()
-    for header in own.values():
+    for header in said.headers.values():
         for tensor in header.tensors:
             if header.format == "gguf" and tensor.dtype not in PLAIN:
                 return ""
@@ -121,16 +159,6 @@ def _precision(own: Mapping[str, Header], settings: Mapping[str, Any], method: s
     # Counters and masks beside the weights say nothing about the precision of these.
     names = floats or [name for name in sizes if name]
     return ",".join(sorted(names, key=lambda name: (-sizes[name], name)))
-
-
-def _parameters(files: Sequence[ModelFile], own: Mapping[str, Header], method: str) -> int:
-    if method and method != "fp8":
-        # Packed integers: the number of elements is not that of parameters, but an index may state it.
-        index = _document(files, "model.safetensors.index.json")
-        metadata = index.get("metadata")
-        stated = metadata.get("total_parameters") if isinstance(metadata, dict) else None
-        return stated if type(stated) is int and stated > 0 else 0
-    return parameters(own)
 
 
 def _licenses(card: Mapping[str, Sequence[str]], general: Mapping[str, Any]) -> tuple[str, ...]:

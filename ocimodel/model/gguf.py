@@ -8,17 +8,22 @@ type and shape need. Strings and counts are believed only as far as the file rea
 bounded time, and kept only if they are short, so a vocabulary of 250,000 tokens costs a walk and no memory.
 
 A tensor type that is not in the table (a newer version of ggml) reaches to the next tensor.
+
+A vocabulary may have megabytes and stands in the middle. Whoever must not fetch it takes the metadata before it
+(`parse_part`) and the tensors behind it (`parse_table`), if their places are known from elsewhere.
 """
 
 from __future__ import annotations
 
 import math
 import struct
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple, NoReturn
 
 from ocimodel.errors import FormatError
 from ocimodel.model.ggml import TYPES
-from ocimodel.model.header import MAX_ELEMENTS, MAX_TENSORS, Array, Header, Tensor
+from ocimodel.model.header import MAX_ELEMENTS, MAX_TENSORS, Array, Enough, Header, Tensor
 from ocimodel.model.reading import ReadAt
 
 MAX_HEADER = 256 * 1024 * 1024
@@ -32,6 +37,9 @@ SHORT = 64
 """Arrays of scalars and strings of up to so many elements are kept."""
 _DIMENSIONS = 8
 _NESTING = 4
+_TRIES = 4
+_FIRST_WINDOW = 64 * 1024
+_WINDOW = 1024 * 1024
 
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _STRING, _ARRAY = 8, 9
@@ -59,24 +67,94 @@ def parse(read_at: ReadAt, size: int) -> Header:
         FormatError: it is not a GGUF file of version 2 or 3, or lies about its tensors.
     """
     cursor = _Cursor(read_at, size)
-    tensor_count, pair_count = _preamble(cursor)
+    tensors, pairs = _preamble(cursor)
     metadata: dict[str, Any] = {}
-    for _ in range(pair_count):
+    _pairs(cursor, pairs, metadata)
+    return _header(cursor, tensors, metadata, size)
+
+
+class Part(NamedTuple):
+    """The beginning of a header: what it announces, and what of it was read."""
+
+    tensors: int
+    metadata: Mapping[str, Any]
+    order: str
+    header: Header | None
+    """All of it, where all was read."""
+
+
+def parse_part(read_at: ReadAt, size: int) -> Part:
+    """The header, or its beginning where ``read_at`` raises `Enough` before its end.
+
+    Raises:
+        FormatError: as `parse`, of what was read.
+        Enough: not even the numbers of tensors and pairs could be read.
+    """
+    cursor = _Cursor(read_at, size)
+    tensors, pairs = _preamble(cursor)
+    metadata: dict[str, Any] = {}
+    header = None
+    with suppress(Enough):
+        _pairs(cursor, pairs, metadata)
+        header = _header(cursor, tensors, metadata, size)
+    return Part(tensors, metadata, cursor.order, header)
+
+
+def parse_table(
+    raw: bytes, data_start: int, size: int, places: Mapping[str, tuple[int, int]], part: Part
+) -> tuple[Tensor, ...]:
+    """The tensors whose descriptions end the header, given the header's last bytes.
+
+    Args:
+        raw: the bytes of the file before ``data_start``, as many as there are or are wanted.
+        places: where each tensor's data lies, by its name, in the order of the data.
+
+    Returns:
+        the tensors, if ``raw`` describes them all at just these places, with nothing but padding behind; else
+        none. Types and shapes are then such as these places allow.
+    """
+    name = next(iter(places), "").encode()
+    pattern = struct.pack(part.order + "Q", len(name)) + name
+    alignment = _alignment(part.metadata)
+    at = raw.rfind(pattern)
+    for _ in range(_TRIES):
+        if at < 0 or part.tensors != len(places):
+            break
+        with suppress(FormatError):
+            cursor = _Cursor(lambda offset, length: raw[offset : offset + length], len(raw))
+            cursor.position, cursor.order = at, part.order
+            described = [_describe(cursor) for _ in range(part.tensors)]
+            padding = raw[cursor.position :]
+            tensors = _place(described, data_start, size, alignment)
+            found = {tensor.name: (tensor.start, tensor.stop) for tensor in tensors}
+            if found == places and len(padding) < alignment and not any(padding):
+                return tensors
+        at = raw.rfind(pattern, 0, at + len(pattern) - 1)
+    return ()
+
+
+def _header(cursor: _Cursor, count: int, metadata: Mapping[str, Any], size: int) -> Header:
+    """The descriptions of the tensors, which follow on the metadata."""
+    alignment = _alignment(metadata)
+    described = [_describe(cursor) for _ in range(count)]
+    data_start = cursor.position + -cursor.position % alignment
+    tensors = _place(described, data_start, size, alignment)
+    return Header(format="gguf", tensors=tensors, metadata=metadata, data_start=data_start)
+
+
+def _pairs(cursor: _Cursor, count: int, metadata: dict[str, Any]) -> None:
+    for _ in range(count):
         key = cursor.string("a key")
         if key in metadata:
             raise FormatError(f"the GGUF key {key[:80]!r} stands twice")
-        metadata[key] = _value(cursor, cursor.scalar("I"), key)
+        _value(cursor, cursor.scalar("I"), key, metadata)
+
+
+def _alignment(metadata: Mapping[str, Any]) -> int:
     alignment = metadata.get("general.alignment", 32)
     if type(alignment) is not int or not 0 < alignment <= 65_536 or alignment % 8:
         raise FormatError("general.alignment must be a positive multiple of 8")
-    described = [_describe(cursor) for _ in range(tensor_count)]
-    data_start = cursor.position + -cursor.position % alignment
-    return Header(
-        format="gguf",
-        tensors=_place(described, data_start, size, alignment),
-        metadata=metadata,
-        data_start=data_start,
-    )
+    return alignment
 
 
 def _preamble(cursor: _Cursor) -> tuple[int, int]:
@@ -99,12 +177,13 @@ def _preamble(cursor: _Cursor) -> tuple[int, int]:
 class _Cursor:
     """Reads forward in windows; never past the end of the file or of what a header may take."""
 
-    __slots__ = ("_base", "_items", "_limit", "_read_at", "_text", "_window", "order", "position")
+    __slots__ = ("_base", "_items", "_limit", "_next", "_read_at", "_text", "_window", "order", "position")
 
     def __init__(self, read_at: ReadAt, size: int) -> None:
         self._read_at = read_at
         self._limit = min(size, MAX_HEADER)
         self._window = b""
+        self._next = _FIRST_WINDOW
         self._base = 0
         self._items = 0
         self._text = 0
@@ -177,7 +256,8 @@ class _Cursor:
         if count > self._limit - self.position:
             self._short(count)
         # Small steps first, for a header may be read over a network.
-        wanted = max(count, 64 * 1024 if not self._window else 1024 * 1024)
+        wanted = max(count, self._next)
+        self._next = min(2 * self._next, _WINDOW)
         self._base = self.position
         self._window = self._read_at(self.position, min(wanted, self._limit - self.position))
         if len(self._window) < count:
@@ -190,20 +270,27 @@ class _Cursor:
         )
 
 
-def _value(cursor: _Cursor, kind: int, key: str) -> Any:
+def _value(cursor: _Cursor, kind: int, key: str, metadata: dict[str, Any]) -> None:
     if kind in _SCALARS:
-        return cursor.scalar(_SCALARS[kind])
-    if kind == _STRING:
-        return cursor.string(f"a value for {key[:80]!r}")
-    if kind != _ARRAY:
+        metadata[key] = cursor.scalar(_SCALARS[kind])
+    elif kind == _STRING:
+        metadata[key] = cursor.string(f"a value for {key[:80]!r}")
+    elif kind == _ARRAY:
+        _array(cursor, key, metadata)
+    else:
         raise FormatError(f"the GGUF key {key[:80]!r} has the unknown type {kind}")
+
+
+def _array(cursor: _Cursor, key: str, metadata: dict[str, Any]) -> None:
     kind, count = cursor.scalar("I"), cursor.scalar("Q")
     if count <= SHORT and kind in _SCALARS:
-        return tuple(cursor.scalar(_SCALARS[kind]) for _ in range(count))
-    if count <= SHORT and kind == _STRING:
-        return tuple(cursor.string(f"an element of {key[:80]!r}") for _ in range(count))
-    _pass_over(cursor, kind, count, _NESTING, key)
-    return Array(_KINDS[kind], count)
+        metadata[key] = tuple(cursor.scalar(_SCALARS[kind]) for _ in range(count))
+    elif count <= SHORT and kind == _STRING:
+        metadata[key] = tuple(cursor.string(f"an element of {key[:80]!r}") for _ in range(count))
+    else:
+        # Known before it is passed over, for that may be more than there is to read.
+        metadata[key] = Array(_KINDS.get(kind, f"type{kind}"), count)
+        _pass_over(cursor, kind, count, _NESTING, key)
 
 
 def _pass_over(cursor: _Cursor, kind: int, count: int, nesting: int, key: str) -> None:

@@ -43,6 +43,10 @@ class Header:
     data_start: int
 
 
+class Enough(Exception):
+    """Raised by a ``read_at`` that was to give so much and no more: what it has given stays true."""
+
+
 class Array(NamedTuple):
     """An array of metadata that was passed over: what it holds and how much of it."""
 

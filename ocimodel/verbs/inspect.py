@@ -1,4 +1,4 @@
-"""Look at an artifact: what is in it, what refers to it, which tags a repository has.
+"""Look at an artifact: what is in it, what refers to it, which tags a repository has. `overview` looks further.
 
 Guarantees: no layer but the provenance is fetched, and everything that is read is capped. Nothing here is
 verified; what is shown is what the store says.
@@ -69,34 +69,39 @@ def inspect(reference: Reference, access: Access) -> Inspection:
         IntegrityError: the manifest is not what its digest says, or malformed.
         NotFoundError, UnavailableError, AuthenticationError: from the store.
     """
-    with open_store(reference, access) as store:
-        descriptor, raw = store.get_manifest(target_of(reference, store))
-        pinned = reference.at(descriptor.digest)
-        referrers = len(store.referrers(descriptor.digest).entries)
-        if descriptor.media_type in media.INDEXES:
-            index = Index.from_bytes(raw, descriptor.media_type)
-            return Inspection(
-                reference=pinned,
-                descriptor=descriptor,
-                artifact_type=index.artifact_type or "",
-                kind="index",
-                annotations=dict(index.annotations),
-                manifests=tuple(index.manifests),
-                referrers=referrers,
-            )
-        artifact = ModelArtifact.of(Manifest.from_bytes(raw, descriptor.media_type))
+    with open_store(reference, access, mirrors=True) as store:
+        return inspect_in(store, reference)[0]
+
+
+def inspect_in(store: Store, reference: Reference) -> tuple[Inspection, ModelArtifact | None]:
+    """As `inspect`, in a store that is open; with the model, unless it is an index."""
+    descriptor, raw = store.get_manifest(target_of(reference, store))
+    pinned = reference.at(descriptor.digest)
+    referrers = len(store.referrers(descriptor.digest).entries)
+    if descriptor.media_type in media.INDEXES:
+        index = Index.from_bytes(raw, descriptor.media_type)
         return Inspection(
             reference=pinned,
             descriptor=descriptor,
-            artifact_type=artifact.manifest.artifact_type or artifact.manifest.config.media_type,
-            kind=artifact.kind,
-            annotations=dict(artifact.manifest.annotations),
-            config=_config(store, artifact),
-            files=artifact.files,
-            nameless=artifact.nameless,
-            provenance=_provenance(store, artifact),
+            artifact_type=index.artifact_type or "",
+            kind="index",
+            annotations=dict(index.annotations),
+            manifests=tuple(index.manifests),
             referrers=referrers,
-        )
+        ), None
+    artifact = ModelArtifact.of(Manifest.from_bytes(raw, descriptor.media_type))
+    return Inspection(
+        reference=pinned,
+        descriptor=descriptor,
+        artifact_type=artifact.manifest.artifact_type or artifact.manifest.config.media_type,
+        kind=artifact.kind,
+        annotations=dict(artifact.manifest.annotations),
+        config=_config(store, artifact),
+        files=artifact.files,
+        nameless=artifact.nameless,
+        provenance=_provenance(store, artifact),
+        referrers=referrers,
+    ), artifact
 
 
 def _config(store: Store, artifact: ModelArtifact) -> ModelConfig | None:
@@ -118,7 +123,7 @@ def tree(reference: Reference, access: Access) -> tuple[Reference, Tree]:
 
     What stands under cosign's legacy tags is among it: a node for each signature and attestation.
     """
-    with open_store(reference, access) as store:
+    with open_store(reference, access, mirrors=True) as store:
         descriptor, raw = store.get_manifest(target_of(reference, store))
         left = [MAX_NODES]
         root = _node(store, descriptor, raw, left, MAX_LEVELS, {descriptor.digest})
@@ -207,5 +212,5 @@ def _labels(descriptor: Descriptor, raw: bytes) -> tuple[str, str, str]:
 
 def list_tags(reference: Reference, access: Access) -> tuple[str, ...]:
     """The tags of a repository, sorted. Raises NotFoundError where there is no such repository."""
-    with open_store(reference, access) as store:
+    with open_store(reference, access, mirrors=True) as store:
         return tuple(store.tags())

@@ -7,13 +7,15 @@ small file without an index, which has to be read whole to be checked).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ocimodel.errors import FormatError
 from ocimodel.model.artifact import FileEntry
 from ocimodel.model.chunkindex import ChunkIndex, LayerIndex
-from ocimodel.model.header import Header
+from ocimodel.model.header import Header, Tensor
+from ocimodel.model.reading import ReadAt
 from ocimodel.model.screening import PARSERS
 from ocimodel.stores.protocol import Store
 from ocimodel.transfer.chunkread import ChunkReader
@@ -54,19 +56,14 @@ def read_tensors(reader: ChunkReader, path: str, layer: LayerIndex | None) -> tu
         FormatError: the header is malformed, or another one than the index speaks of.
         DigestMismatchError, UnavailableError, UsageError: as `ChunkReader.read`.
     """
-    parse = PARSERS.get(PurePosixPath(path).suffix.lower())
-    if parse is None:
+    if not has_tensors(path):
         return ()
-    try:
-        header = parse(reader.read_at, reader.size)
-        big = header.format == "gguf" and _is_big_endian(reader)
-    except FormatError as error:
-        raise FormatError(error.what, path=path) from None
-    finally:
-        if reader.is_indexed:
-            reader.forget()
-    if layer is not None:
-        _hold_against(header, layer, path)
+    header, big_endian = header_of(reader, path, layer)
+    return tensor_infos(path, header.tensors, big_endian=big_endian)
+
+
+def tensor_infos(path: str, tensors: Iterable[Tensor], *, big_endian: bool) -> tuple[TensorInfo, ...]:
+    """The tensors of the file ``path``."""
     return tuple(
         TensorInfo(
             name=tensor.name,
@@ -75,10 +72,39 @@ def read_tensors(reader: ChunkReader, path: str, layer: LayerIndex | None) -> tu
             file=path,
             start=tensor.start,
             stop=tensor.stop,
-            big_endian=big,
+            big_endian=big_endian,
         )
-        for tensor in header.tensors
+        for tensor in tensors
     )
+
+
+def header_of(reader: ChunkReader, path: str, layer: LayerIndex | None) -> tuple[Header, bool]:
+    """The header of a file that has one, and whether its numbers are big endian. Raises as `read_tensors`."""
+    parse = PARSERS[PurePosixPath(path).suffix.lower()]
+    read_at = _before(reader.read_at, layer.tensors[0].start) if layer and layer.tensors else reader.read_at
+    try:
+        header = parse(read_at, reader.size)
+        # A small version number whose low half is empty was written the other way round (docs/gguf.md).
+        big_endian = header.format == "gguf" and not int.from_bytes(read_at(4, 4), "little") & 0xFFFF
+    except FormatError as error:
+        raise FormatError(error.what, path=path) from None
+    finally:
+        if reader.is_indexed:
+            reader.forget()
+    if layer is not None:
+        _hold_against(header, layer, path)
+    return header, big_endian
+
+
+def _before(read_at: ReadAt, edge: int) -> ReadAt:
+    """Reads no further than to the first tensor: a parser that looks ahead, or is led on, fetches no weights."""
+
+    def read(offset: int, length: int) -> bytes:
+        if offset >= edge:
+            raise FormatError("the chunk index has tensors where the header is")
+        return read_at(offset, min(length, edge - offset))
+
+    return read
 
 
 def _hold_against(header: Header, layer: LayerIndex, path: str) -> None:
@@ -88,8 +114,3 @@ def _hold_against(header: Header, layer: LayerIndex, path: str) -> None:
             raise FormatError(
                 f"the chunk index has tensor {tensor.name[:120]!r} elsewhere than the header", path=path
             )
-
-
-def _is_big_endian(reader: ChunkReader) -> bool:
-    """A small version number whose low half is empty was written the other way round (docs/gguf.md)."""
-    return not int.from_bytes(reader.read_at(4, 4), "little") & 0xFFFF
