@@ -1,4 +1,4 @@
-"""Predicate types, and the short names under which cosign users know them (cosign's ``--type``)."""
+"""Predicate types, and the short names under which cosign users know them (cosign's ``--type``), with three of ours."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ SHORT_NAMES = {
     "vuln": "https://cosign.sigstore.dev/attestation/vuln/v1",
     "openvex": "https://openvex.dev/ns",
     "test-result": media.TEST_RESULT,
+    "provenance": media.SLSA_PROVENANCE,
+    "bom": "https://cyclonedx.org/bom",
     "custom": "https://cosign.sigstore.dev/attestation/v1",
 }
 

@@ -54,6 +54,7 @@ Predicate = Annotated[
     examples="""
     ocimodel attest registry.example/ml/bert:1.4 --type https://example.com/evaluation/v1 \\
         --predicate evaluation.json --key evaluator.key
+    ocimodel attest registry.example/ml/bert:1.4 --type cyclonedx --key builder.key
     ocimodel attest registry.example/ml/bert:1.4 --metrics eval.json --threshold 'accuracy>=0.9' --key evaluator.key
     """,
 )
@@ -75,9 +76,11 @@ def add(
     """Attach a signed statement: attest REF --type URI --predicate FILE --key KEY.
 
     Prints REPO@DIGEST of the statement. With --metrics it is an in-toto test result: PASSED, WARNED or FAILED by
-    the thresholds, and attached whichever it is. An attestation says something about an artifact; it is not a
-    signature that pull or verify would accept.
+    the thresholds, and attached whichever it is. With --type provenance, cyclonedx or spdx alone it is what the
+    artifact says of itself: the provenance that it carries, the bill that `bom` prints; whoever signs it vouches
+    for it. An attestation says something about an artifact; it is not a signature that pull or verify would accept.
     """
+    from ocimodel.attest.predicates import predicate_type
     from ocimodel.verbs.attest import attest
 
     reference = run.reference(ref)
@@ -92,6 +95,12 @@ def add(
             raise UsageError("--predicate needs its --type", hint="Write --type URI.")
         data = document(predicate, "--predicate")
         signer = material.signer(run, key, password_file, command="attest")
+        return attached(attest(reference, type, data, signer, access=run.access, format=format))
+    if type and not asked and not fatal and predicate_type(type) != results.TYPE:
+        from ocimodel.verbs.bom import own_predicate
+
+        signer = material.signer(run, key, password_file, command="attest")
+        reference, data = own_predicate(reference, type, run.access)
         return attached(attest(reference, type, data, signer, access=run.access, format=format))
     results.check_type(type)
     result = asked.result()

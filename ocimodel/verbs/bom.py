@@ -7,6 +7,7 @@ about the set of its files, since there is no manifest yet.
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -104,7 +105,7 @@ def own_predicate(
             f"{reference} carries no SLSA provenance v1",
             hint="Push it with --metadata or --from, or give --predicate FILE.",
         )
-    return found.reference, jsonio.pretty(dict(found.provenance.predicate)).encode()
+    return found.reference, _member(found.provenance.raw, "predicate")
 
 
 def _bill(
@@ -124,6 +125,24 @@ def _bill(
     )
     files = [(entry.path, entry.descriptor.digest, entry.descriptor.size, str(entry.role)) for entry in found.files]
     return write(subject, found.config, files, predicate, time=_time(env))
+
+
+def _member(raw: bytes, name: str) -> bytes:
+    """A member that a JSON object has, in the very text that it has there."""
+    text = raw.decode()
+    decoder = json.JSONDecoder()
+
+    def blank(position: int) -> int:
+        return len(text) - len(text[position:].lstrip())
+
+    here = blank(0)
+    while True:
+        key, here = decoder.raw_decode(text, blank(here + 1))
+        start = blank(blank(here) + 1)
+        _, here = decoder.raw_decode(text, start)
+        if key == name:
+            return text[start:here].encode()
+        here = blank(here)
 
 
 def _writer(name: str) -> Callable[..., dict[str, Any]]:
