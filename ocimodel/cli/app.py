@@ -21,7 +21,15 @@ from ocimodel.errors import UsageError
 
 PROGRAM = "ocimodel"
 
-_SHARED = {"--json": 0, "--quiet": 0, "-q": 0, "--debug": 0, "--plain-http": 1, "--ca-file": 1}
+_SHARED = {
+    "--json": 0,
+    "--quiet": 0,
+    "-q": 0,
+    "--debug": 0,
+    "--plain-http": 1,
+    "--ca-file": 1,
+    "--registry-config": 1,
+}
 """Options of every command, which may also stand before it; 1: with a value."""
 
 _TRUE = frozenset({"1", "true", "t", "yes", "y", "on"})

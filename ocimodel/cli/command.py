@@ -11,11 +11,15 @@ import typer
 
 from ocimodel.cli import process
 from ocimodel.cli.console import Console
-from ocimodel.cli.options import CaFile, Debug, Json, PlainHttp, Quiet
+from ocimodel.cli.options import CaFile, Debug, Json, PlainHttp, Quiet, RegistryConfig
 from ocimodel.cli.run import Answer, Run, Settings
 
 COMMON = {"json": (Json, False), "quiet": (Quiet, False), "debug": (Debug, False)}
-NETWORK = {"plain_http": (PlainHttp, None), "ca_file": (CaFile, None)}
+NETWORK = {
+    "plain_http": (PlainHttp, None),
+    "ca_file": (CaFile, None),
+    "registry_config": (RegistryConfig, None),
+}
 
 Body = Callable[..., Answer]
 

@@ -50,6 +50,13 @@ CaFile = Annotated[
     option("--ca-file", metavar="FILE", help="Trust this certificate authority (PEM) besides the system's."),
 ]
 
+RegistryConfig = Annotated[
+    Path | None,
+    option(
+        "--registry-config", metavar="DIR", help="Mirrors by host: DIR/HOST/hosts.toml, as containerd reads them."
+    ),
+]
+
 # --- arguments ------------------------------------------------------------------------------------------------
 
 Ref = Annotated[str, argument("REF", "HOST[:PORT]/REPOSITORY[:TAG][@DIGEST] or oci:PATH[:TAG][@DIGEST].")]

@@ -40,6 +40,7 @@ class Settings:
     debug: bool = False
     plain_http: tuple[str, ...] = ()
     ca_file: Path | None = None
+    registry_config: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +85,8 @@ class Run:
         self._began = time.monotonic()
         self._once = threading.Lock()
         self._meter: Meter | None = None
+        self._warning = threading.Lock()
+        self._warned: set[str] = set()
 
     def reference(self, text: str) -> Reference:
         """The reference that the command is about."""
@@ -99,7 +102,12 @@ class Run:
     def access(self) -> Access:
         from ocimodel.stores.opening import Access
 
-        return Access(plain_http=frozenset(self.settings.plain_http), ca_file=self.settings.ca_file)
+        return Access(
+            plain_http=frozenset(self.settings.plain_http),
+            ca_file=self.settings.ca_file,
+            registry_config=self.settings.registry_config,
+            tell=self.warn_once,
+        )
 
     @property
     def meter(self) -> Meter:
@@ -116,6 +124,14 @@ class Run:
 
     def warn(self, text: str) -> None:
         self.console.line(f"warning: {text}")
+
+    def warn_once(self, text: str) -> None:
+        """A warning that may come from several threads, and for each artifact again."""
+        with self._warning:
+            if text in self._warned:
+                return
+            self._warned.add(text)
+            self.warn(text)
 
     def judged(self, verdict: Verdict) -> None:
         """What was decided, for the audit event."""

@@ -20,7 +20,7 @@ from datetime import timedelta
 from io import BytesIO
 from typing import BinaryIO, Protocol, runtime_checkable
 
-from ocimodel.errors import FormatError
+from ocimodel.errors import DigestMismatchError, FormatError, OcimodelError, UnavailableError
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Checked, Digest
 
@@ -170,6 +170,35 @@ class Clocked(Protocol):
         ...
 
 
+@runtime_checkable
+class Mirrored(Protocol):
+    """A store in front of which mirrors may stand.
+
+    What is named by its digest comes from them, what changes from the store itself, as long as it can be asked.
+    """
+
+    def nearby(self) -> Store | None:
+        """The same store, whose lists of referrers are as a mirror shows them, without asking further.
+
+        They may be old, or empty: good enough to accept by, never to refuse by. None: there is no such mirror.
+        """
+        ...
+
+    def doubt(self, digest: Digest, error: OcimodelError) -> bool:
+        """What was given for ``digest`` was of no use, as ``error`` says. True: it is worth asking once more."""
+        ...
+
+
+def nearby(store: Store) -> Store | None:
+    """As `Mirrored` says; None of a store without mirrors."""
+    return store.nearby() if isinstance(store, Mirrored) else None
+
+
+def doubt(store: Store, digest: Digest, error: OcimodelError) -> bool:
+    """As `Mirrored` says; False of a store without mirrors."""
+    return isinstance(store, Mirrored) and store.doubt(digest, error)
+
+
 def clock_offset(store: Store) -> timedelta | None:
     """As `Clocked` says; None of a store on this machine."""
     return store.clock_offset if isinstance(store, Clocked) else None
@@ -179,6 +208,15 @@ def read_blob(store: Store, descriptor: Descriptor, *, limit: int, what: str = "
     """A small blob, whole and checked. Raises FormatError where it is larger than ``limit`` bytes."""
     if descriptor.size > limit:
         raise FormatError(f"{what} has {descriptor.size} bytes, more than {limit}")
+    try:
+        return _read(store, descriptor, what)
+    except (DigestMismatchError, UnavailableError) as error:
+        if not doubt(store, descriptor.digest, error):
+            raise
+    return _read(store, descriptor, what)
+
+
+def _read(store: Store, descriptor: Descriptor, what: str) -> bytes:
     checked = Checked(descriptor.digest, descriptor.size, what)
     parts: list[bytes] = []
     with store.open_blob(descriptor) as stream:

@@ -46,11 +46,19 @@ _PAGE = 1000
 class RegistryStore:
     """One repository. ``registry`` and ``repository`` as they stand in a reference."""
 
-    def __init__(self, registry: str, repository: str, transport: Transport, *, owned: bool = False) -> None:
-        """``owned``: `close` closes the transport too, since no other store uses it."""
+    def __init__(
+        self,
+        registry: str,
+        repository: str,
+        transport: Transport,
+        *,
+        owned: bool = False,
+        at: Repository | None = None,
+    ) -> None:
+        """``owned``: `close` closes the transport too, since no other uses it. ``at``: where it is instead."""
         self._owned = owned
         self._name = f"{registry}/{repository}"
-        self._repository = Repository(transport, *api_name(registry, repository))
+        self._repository = at or Repository(transport, *api_name(registry, repository))
         self._referrers = Referrers(self._repository)
         self._lock = threading.Lock()
         self._opened: dict[Digest, sessions.Session] = {}

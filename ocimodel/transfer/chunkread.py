@@ -20,7 +20,7 @@ from ocimodel.errors import DigestMismatchError, UnavailableError, UsageError
 from ocimodel.model.chunkindex import Chunk, LayerIndex
 from ocimodel.model.chunking import new_hasher
 from ocimodel.oci.descriptor import Descriptor
-from ocimodel.stores.protocol import BLOCK, BlobStream, Store, read_blob
+from ocimodel.stores.protocol import BLOCK, BlobStream, Store, doubt, read_blob
 from ocimodel.transfer.jobs import RESUMES
 
 MAX_WHOLE = 64 * 1024 * 1024
@@ -109,6 +109,7 @@ class ChunkReader:
         for chunk in chunks:
             part = data[chunk.start - first : chunk.stop - first]
             if self._is_bad(chunk, part):
+                doubt(self._store, self._descriptor.digest, self._refusal(chunk, what))
                 self._fill(chunk.start, part)
                 if self._is_bad(chunk, part):
                     raise self._refusal(chunk, what)

@@ -12,10 +12,20 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 
-from ocimodel.errors import DigestMismatchError
+from ocimodel.errors import DigestMismatchError, OcimodelError
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
-from ocimodel.stores.protocol import BlobStream, Progress, ReferrerList, Source, Store, clock_offset, no_progress
+from ocimodel.stores.protocol import (
+    BlobStream,
+    Progress,
+    ReferrerList,
+    Source,
+    Store,
+    clock_offset,
+    doubt,
+    nearby,
+    no_progress,
+)
 from ocimodel.transfer.cache import Cache
 
 MAX_BYTES = 32 * 1024 * 1024
@@ -38,6 +48,14 @@ class Documents:
     @property
     def clock_offset(self) -> timedelta | None:
         return clock_offset(self._store)
+
+    def nearby(self) -> Store | None:
+        """`Mirrored`: what comes from a mirror is kept as well."""
+        near = nearby(self._store)
+        return Documents(near, self._cache) if near is not None else None
+
+    def doubt(self, digest: Digest, error: OcimodelError) -> bool:
+        return doubt(self._store, digest, error)
 
     def open_blob(
         self, descriptor: Descriptor, start: int = 0, stop: int | None = None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from ocimodel.errors import DigestMismatchError, NotFoundError
 from ocimodel.oci.descriptor import Descriptor
-from ocimodel.stores.protocol import Progress, Source, Store, read_blob
+from ocimodel.stores.protocol import Progress, Source, Store, doubt, read_blob
 from ocimodel.transfer.ahead import missing, open_ahead
 
 SMALL = 1024 * 1024
@@ -29,8 +29,14 @@ def relay(source: Store, target: Store, blob: Descriptor, progress: Progress) ->
     if blob.size <= SMALL:
         target.put_blob(Source.of(read_small(source, blob)), blob.digest, progress)
         return
+    carried = Source(size=blob.size, open=lambda: open_ahead(source, blob))
     try:
-        target.put_blob(Source(size=blob.size, open=lambda: open_ahead(source, blob)), blob.digest, progress)
+        try:
+            target.put_blob(carried, blob.digest, progress)
+        except DigestMismatchError as error:
+            if not doubt(source, blob.digest, error):
+                raise
+            target.put_blob(carried, blob.digest, progress)
     except DigestMismatchError as error:
         raise DigestMismatchError(
             f"{what}, on its way to {target.name}", expected=error.expected, actual=error.actual

@@ -110,7 +110,7 @@ def show(
     Raises:
         NotFoundError, UnavailableError, AuthenticationError: from the store.
     """
-    with open_store(reference, access) as store:
+    with open_store(reference, access, mirrors=True) as store:
         subject, _ = store.get_manifest(target_of(reference, store))
         evidence, _ = gather(store, subject, reference.name, [key.keyid for key in keys])
     found = [

@@ -98,7 +98,7 @@ def save(
         verdicts: list[Verdict] = []
         for reference in dict.fromkeys(references):
             if reference.name not in stores:
-                stores[reference.name] = stack.enter_context(open_store(reference, access))
+                stores[reference.name] = stack.enter_context(open_store(reference, access, mirrors=True))
             store = stores[reference.name]
             asked = target_of(reference, store)
             root, raw = store.get_manifest(asked)

@@ -127,7 +127,7 @@ class Copier:
         self._meter = meter or Meter()
         self._now = now or datetime.now(UTC)
         self._stack = ExitStack()
-        self._stores: dict[tuple[str, bool], Store] = {}
+        self._stores: dict[tuple[str, bool, bool], Store] = {}
         self._known: dict[str, set[Digest]] = {}
 
     def __enter__(self) -> Self:
@@ -186,7 +186,7 @@ class Copier:
 
     def _begin(self, source: Reference, target: Reference) -> _Begun:
         """Everything but the manifests."""
-        store = self._open(source, create=False)
+        store = self._open(source, create=False, mirrors=True)
         asked = target_of(source, store)
         root, raw = store.get_manifest(asked)
         if root.digest.algorithm != "sha256":
@@ -229,10 +229,11 @@ class Copier:
         """The tags of a repository."""
         return self._open(repository, create=False).tags()
 
-    def _open(self, reference: Reference, *, create: bool) -> Store:
-        key = (reference.name, create)
+    def _open(self, reference: Reference, *, create: bool, mirrors: bool = False) -> Store:
+        key = (reference.name, create, mirrors)
         if key not in self._stores:
-            self._stores[key] = self._stack.enter_context(open_store(reference, self._access, create=create))
+            store = open_store(reference, self._access, create=create, mirrors=mirrors)
+            self._stores[key] = self._stack.enter_context(store)
         return self._stores[key]
 
 

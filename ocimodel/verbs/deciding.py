@@ -9,13 +9,14 @@ except for the services of trusted certificates where the policy says so.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime
 
-from ocimodel.errors import IntegrityError, NotFoundError
+from ocimodel.errors import AuthenticationError, IntegrityError, NotFoundError, RevokedError, UnavailableError
 from ocimodel.model.provenance import MAX_BYTES
 from ocimodel.oci.descriptor import Descriptor
-from ocimodel.stores.protocol import Store, clock_offset, read_blob
+from ocimodel.stores.protocol import Store, clock_offset, nearby, read_blob
 from ocimodel.transfer.receipt import Document
 from ocimodel.trust.clock import blame_clock
 from ocimodel.trust.evidence import Evidence
@@ -38,6 +39,9 @@ def decide(
 ) -> tuple[Verdict, Evidence, tuple[Document, ...]]:
     """The verdict on ``subject``, what it was based on, and the documents that a receipt keeps.
 
+    Where mirrors stand before the store, what the nearest shows suffices to accept, and never to refuse: for that
+    the store itself is asked.
+
     Args:
         manifest: the bytes of ``subject``.
         name: what was asked for, without tag and digest.
@@ -48,6 +52,33 @@ def decide(
         UnavailableError: a service that says whether certificates were revoked does not answer, and nothing else
             stands against the artifact.
     """
+    seen: Verdict | None = None
+    if (near := nearby(store)) is not None:
+        with suppress(UnavailableError, AuthenticationError):
+            decided = _decide(near, subject, manifest, name, policy, now, context, offline=offline)
+            seen = decided[0]
+            if not seen.findings or seen.exit_code == RevokedError.exit_code:
+                return decided
+    try:
+        return _decide(store, subject, manifest, name, policy, now, context, offline=offline)
+    except UnavailableError as error:
+        if seen is None:
+            raise
+        why = f"{error.message}; and what its mirrors show does not suffice: {seen.findings[0].detail}"
+        raise UnavailableError(why, hint=error.hint) from None
+
+
+def _decide(
+    store: Store,
+    subject: Descriptor,
+    manifest: bytes,
+    name: str,
+    policy: TrustPolicy,
+    now: datetime,
+    context: Mapping[str, str],
+    *,
+    offline: bool,
+) -> tuple[Verdict, Evidence, tuple[Document, ...]]:
     found, documents = gather(store, subject, name, policy.keyids)
     informed = inform(replace(found, manifest=manifest), policy, now, offline=offline)
     evidence = informed.evidence

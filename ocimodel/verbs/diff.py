@@ -146,7 +146,7 @@ def diff(before: Reference, after: Reference, access: Access) -> Difference:
 
 
 def _open(reference: Reference, access: Access, stack: ExitStack) -> _Side:
-    store = stack.enter_context(open_store(reference, access))
+    store = stack.enter_context(open_store(reference, access, mirrors=True))
     subject, raw = store.get_manifest(target_of(reference, store))
     if subject.media_type in media.INDEXES:
         raise NotFoundError(

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ocimodel.attest.referrer import EMPTY
-from ocimodel.errors import FormatError, OcimodelError
+from ocimodel.errors import FormatError, IntegrityError, OcimodelError
 from ocimodel.model.chunkindex import MAX_BYTES, ChunkIndex, LayerIndex
 from ocimodel.model.chunking import cut
 from ocimodel.model.packing import Packing
@@ -20,7 +20,7 @@ from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.manifest import Manifest, manifest_bytes
-from ocimodel.stores.protocol import Source, Store, read_blob
+from ocimodel.stores.protocol import Source, Store, doubt, read_blob
 from ocimodel.transfer.staging import write_atomically
 from ocimodel.transfer.watching import Watched
 
@@ -118,4 +118,13 @@ def fetch_index(store: Store, manifest: Manifest, *, most: int | None = None) ->
     if size is None or (most is not None and size > most):
         return None
     descriptor = Descriptor(media_type=media.CHUNK_INDEX, digest=digest, size=size)
+    try:
+        return read_blob(store, descriptor, limit=MAX_BYTES, what="chunk index")
+    except IntegrityError as error:
+        # Nothing that is signed says its size: a mirror may have said another one.
+        doubt(store, digest, error)
+        said = store.blob_size(digest)
+        if said is None or said == size:
+            raise
+    descriptor = Descriptor(media_type=media.CHUNK_INDEX, digest=digest, size=said)
     return read_blob(store, descriptor, limit=MAX_BYTES, what="chunk index")

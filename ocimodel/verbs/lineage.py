@@ -91,7 +91,7 @@ class _Walk:
 
     def model(self, reference: Reference, levels: int, above: frozenset[Digest]) -> Ancestor:
         self._left -= 1
-        with open_store(reference, self._access) as store:
+        with open_store(reference, self._access, mirrors=True) as store:
             subject, raw = store.get_manifest(target_of(reference, store))
             verified, said, note = self._judge(store, reference, raw)
             artifact = ModelArtifact.of(Manifest.from_bytes(raw, subject.media_type))

@@ -87,7 +87,7 @@ def open_model(
     reference = Reference.parse(reference) if isinstance(reference, str) else reference
     resources = ExitStack()
     try:
-        store = resources.enter_context(open_store(reference, access or Access()))
+        store = resources.enter_context(open_store(reference, access or Access(), mirrors=True))
         subject, raw = store.get_manifest(target_of(reference, store))
         verdict: Verdict | None = None
         grant: Verified | Unverified = Unverified(subject=subject)

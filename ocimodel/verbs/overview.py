@@ -77,7 +77,7 @@ def look(reference: Reference, access: Access, *, whole_headers: bool = False) -
     Raises:
         what `inspect` raises.
     """
-    with open_store(reference, access) as store:
+    with open_store(reference, access, mirrors=True) as store:
         found, artifact = inspect_in(store, reference)
         if artifact is None:
             return Look(found=found)

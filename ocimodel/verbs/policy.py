@@ -53,7 +53,7 @@ def explain_artifact(
     Raises:
         NotFoundError, UnavailableError, AuthenticationError: from the store.
     """
-    with open_store(reference, access) as store:
+    with open_store(reference, access, mirrors=True) as store:
         subject, raw = store.get_manifest(target_of(reference, store))
         asked = judged_name(reference, name)
         verdict, evidence, _ = decide(store, subject, raw, asked, policy, now, context)
@@ -100,7 +100,7 @@ def simulate(
 
     def one(reference: Reference) -> Simulated:
         try:
-            with open_store(reference, access) as store:
+            with open_store(reference, access, mirrors=True) as store:
                 subject, raw = store.get_manifest(target_of(reference, store))
                 name = judged_name(reference)
                 after, _, _ = decide(store, subject, raw, name, policy, now, context)

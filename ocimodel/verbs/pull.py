@@ -27,7 +27,7 @@ from ocimodel.oci.digest import Digest
 from ocimodel.oci.manifest import Manifest
 from ocimodel.oci.reference import Reference
 from ocimodel.stores.opening import Access, open_store, target_of
-from ocimodel.stores.protocol import Store, read_blob
+from ocimodel.stores.protocol import Store, nearby, read_blob
 from ocimodel.transfer import receipt as receipts
 from ocimodel.transfer.cache import Cache, Mode, Verify, open_cache
 from ocimodel.transfer.documents import Documents
@@ -125,7 +125,7 @@ def pull(
     receipts.check_writable(state)
     with ExitStack() as stack:
         kept = stack.enter_context(_cache(cache, cache_verify, warnings))
-        files = stack.enter_context(open_store(reference, access))
+        files = stack.enter_context(open_store(reference, access, mirrors=True))
         store = files if kept is None else Documents(files, kept)
         subject, raw = store.get_manifest(target_of(reference, store))
         verdict: Verdict | None = None
@@ -241,8 +241,10 @@ def _artifact(raw: bytes, media_type: str, reference: Reference, verdict: Verdic
 
 def _unjudged(store: Store, subject: Descriptor, reference: Reference) -> tuple[Document, ...]:
     """Signatures for the receipt, so that the directory can be verified later; a pull does not fail for them."""
-    with suppress(OcimodelError):
-        return gather(store, subject, reference.name, ())[1]
+    for place in (store, nearby(store)):
+        with suppress(OcimodelError):
+            if place is not None:
+                return gather(place, subject, reference.name, ())[1]
     return ()
 
 

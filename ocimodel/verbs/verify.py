@@ -56,7 +56,7 @@ def verify_artifact(
         Refusal: of the most serious kind that holds; its ``reasons`` are all.
         NotFoundError, UnavailableError, AuthenticationError: from the store.
     """
-    with open_store(reference, access) as store:
+    with open_store(reference, access, mirrors=True) as store:
         subject, raw = store.get_manifest(target_of(reference, store))
         asked = judged_name(reference, name)
         policy = with_floor(policy, asked, reference, state_dir())

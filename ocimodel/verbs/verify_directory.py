@@ -89,7 +89,7 @@ def verify_directory(
         expected = expected_files(artifact, Selection(receipt.include, receipt.exclude), receipt.members, index)
     else:
         found = reference
-        with open_store(reference, access) as store:
+        with open_store(reference, access, mirrors=True) as store:
             subject, raw = store.get_manifest(target_of(reference, store))
             asked = judged_name(reference, name)
             verdict, _, _ = decide(store, subject, raw, asked, policy, now, context, offline=offline)

@@ -33,6 +33,7 @@ from ocimodel.errors import ConfigurationError
 from ocimodel.stores.http import clock
 from ocimodel.stores.http.origins import Origin, Rules, is_loopback
 from ocimodel.stores.http.policy import Patience
+from ocimodel.stores.http.route import DIRECT, Route
 
 _SLICE = 256 * 1024
 _POOL = 32
@@ -44,10 +45,11 @@ USER_AGENT = f"ocimodel/{__version__}"
 class Connections:
     """Pools for every host that one command talks to. Safe for several threads."""
 
-    def __init__(self, *, rules: Rules, ca_file: Path | None, patience: Patience) -> None:
+    def __init__(self, *, rules: Rules, ca_file: Path | None, patience: Patience, route: Route = DIRECT) -> None:
         self.rules = rules
         self.patience = patience
         self._ca_file = ca_file
+        self._route = route
         self._lock = threading.Lock()
         self._managers: dict[tuple[str, bool], urllib3.PoolManager] = {}
         self._pools: dict[Origin, HTTPConnectionPool] = {}
@@ -99,7 +101,7 @@ class Connections:
         }
         pool = self._pool(origin)
         if pool is None:
-            answer = self._manager(origin, _proxy(origin)).urlopen(method, url, **options)
+            answer = self._manager(origin, self._proxy(origin)).urlopen(method, url, **options)
         else:
             parts = urlsplit(url)
             target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
@@ -120,11 +122,14 @@ class Connections:
         None where a proxy is between, which wants to see the URL.
         """
         pool = self._pools.get(origin)
-        if pool is None and not (proxy := _proxy(origin)):
+        if pool is None and not (proxy := self._proxy(origin)):
             host = f"[{origin.host}]" if ":" in origin.host else origin.host
             pool = self._manager(origin, proxy).connection_from_host(host, origin.port, origin.scheme)
             self._pools[origin] = pool
         return pool
+
+    def _proxy(self, origin: Origin) -> str:
+        return self._route.proxy or _proxy(origin)
 
     def _manager(self, origin: Origin, proxy: str) -> urllib3.PoolManager:
         # The system's authorities take 0.08 s to load, which plain HTTP need not wait for.
@@ -132,7 +137,7 @@ class Connections:
         with self._lock:
             manager = self._managers.get((proxy, tls))
             if manager is None:
-                manager = self._new_manager(proxy, tls_context(self._ca_file) if tls else None)
+                manager = self._new_manager(proxy, tls_context(self._ca_file, self._route) if tls else None)
                 manager.pool_classes_by_scheme = self._classes
                 self._managers[proxy, tls] = manager
             return manager
@@ -161,18 +166,29 @@ class Connections:
         return urllib3.ProxyManager(plain, proxy_headers=headers, proxy_ssl_context=context, **common)
 
 
-def tls_context(ca_file: Path | None) -> ssl.SSLContext:
-    """The system's authorities, and those of ``ca_file`` in addition."""
+def tls_context(ca_file: Path | None, route: Route = DIRECT) -> ssl.SSLContext:
+    """The system's authorities, and those of ``ca_file`` and of the route in addition; the route's certificates."""
     context = ssl.create_default_context()
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    if ca_file is not None:
+    for file in (*([ca_file] if ca_file is not None else []), *route.ca_files):
         try:
-            context.load_verify_locations(cafile=str(ca_file))
+            context.load_verify_locations(cafile=str(file))
         except (OSError, ssl.SSLError) as error:
             raise ConfigurationError(
-                f"cannot use {ca_file} as a certificate authority: {error.strerror or 'not PEM certificates'}",
-                hint="Give --ca-file a file of PEM certificates.",
+                f"cannot use {file} as a certificate authority: {error.strerror or 'not PEM certificates'}",
+                hint="Give --ca-file a file of PEM certificates."
+                if file is ca_file
+                else "Correct ca in hosts.toml: it names files of PEM certificates.",
+            ) from None
+    for certificate, key in route.client:
+        try:
+            # An encrypted key would have OpenSSL ask at the terminal.
+            context.load_cert_chain(certificate, key, password=lambda: b"")
+        except (OSError, ssl.SSLError) as error:
+            raise ConfigurationError(
+                f"cannot use {certificate} as a client certificate: {error.strerror or 'not PEM, or another key'}",
+                hint="Correct client in hosts.toml: a certificate and its key, in PEM and not encrypted.",
             ) from None
     return context
 

@@ -2,7 +2,8 @@
 
 Guarantees:
 
-* credentials go to the origin that a request is addressed to (host, port, scheme), never along a redirect;
+* credentials, and the headers of a `Route`, go to the origin that a request is addressed to (host, port, scheme),
+  never along a redirect;
 * at most five redirects, judged by `Rules.check`;
 * 408, 429, 500, 502, 503, 504 and broken connections are tried again where the request allows it, at most five
   times and within bounded time, as Retry-After says; then `UnavailableError`;
@@ -30,6 +31,7 @@ from ocimodel.stores.http.credentials import Credentials, DockerConfig
 from ocimodel.stores.http.ecr import WithEcr
 from ocimodel.stores.http.origins import Origin, Rules
 from ocimodel.stores.http.policy import REDIRECTS, RETRYABLE, Backoff, Patience
+from ocimodel.stores.http.route import DIRECT, Route
 
 _MOVED = frozenset({301, 302, 303, 307, 308})
 
@@ -86,10 +88,12 @@ class Transport:
         ca_file: Path | None = None,
         credentials: Credentials | None = None,
         patience: Patience | None = None,
+        route: Route = DIRECT,
     ) -> None:
         self.patience = patience or Patience()
         self.rules = Rules(plain_http=plain_http)
-        self.connections = Connections(rules=self.rules, ca_file=ca_file, patience=self.patience)
+        self.connections = Connections(rules=self.rules, ca_file=ca_file, patience=self.patience, route=route)
+        self._route = route
         self._auth = Authenticator(self.connections, credentials or WithEcr(DockerConfig.from_environment()))
 
     def close(self) -> None:
@@ -127,7 +131,9 @@ class Transport:
         while True:
             here = Origin.of(url)
             sent = authorization if here == home else None
-            answer = self._send(request, url, sent)
+            answer = self._send(
+                request, url, sent, self._route.headers_to(home, self.rules) if here == home else {}
+            )
             if answer.status in (401, 403) and here == home and not (refreshed if sent else asked):
                 # Once without credentials, and once with those that had been good before.
                 asked, refreshed = asked or not sent, refreshed or bool(sent)
@@ -155,8 +161,9 @@ class Transport:
             else:
                 return answer
 
-    def _send(self, request: Request, url: str, authorization: str | None) -> Answer:
-        headers = dict(request.headers)
+    def _send(self, request: Request, url: str, authorization: str | None, own: dict[str, str]) -> Answer:
+        authorization = authorization or own.pop("Authorization", None)
+        headers = {**own, **request.headers}
         if request.body is not None:
             headers["Content-Length"] = str(request.body.length)
         if authorization:
