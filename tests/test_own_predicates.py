@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ TYPES = {
     "spdxjson": "https://spdx.dev/Document",
     "https://spdx.dev/Document/v3": "https://spdx.dev/Document/v3",
 }
-CHECKS = {
+CHECKS: dict[str, Callable[[dict[str, Any]], object]] = {
     "https://slsa.dev/provenance/v1": bool,
     "https://cyclonedx.org/bom": check_cyclonedx,
     "https://spdx.dev/Document": check_spdx,
