@@ -206,8 +206,9 @@ def find_command(words: list[str]) -> tuple[Any, list[str], list[str]]:
     command, path = program(), ["ocimodel"]
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         word, words = words[0], words[1:]
-        if word not in command.commands and "add" in command.commands:  # `attest REF` is `attest add REF`
-            word, words = "add", [word, *words]
+        default = next((name for name in ("add", "run") if name in command.commands), None)
+        if word not in command.commands and default is not None:  # `attest REF` is `attest add REF`
+            word, words = default, [word, *words]
         command = command.commands[word]
         path.append(word)
     return command, path, words

@@ -244,7 +244,7 @@ def test_lineage_and_soak(world: World) -> None:
     world.to_staging()
     soaked = world.promote(world.staging, world.prod, "prod", "--soak", "1h", "--json")
     assert soaked.code == 19
-    assert failing(soaked) == {"lineage": 19}
+    assert failing(soaked) == {"soak": 19}
     assert world.untouched("prod")
     time.sleep(1.1)
     assert world.promote(world.staging, world.prod, "prod", "--soak", "1s").code == 0

@@ -57,7 +57,7 @@ COMMANDS: Mapping[str, str] = {
     "copy": "copy",
     "bundle": "bundle",
     "promote": "promote",
-    "approve": "promote",
+    "approve": "approve",
     "attest": "attest",
     "inspect": "inspection",
     "tree": "inspection",
@@ -76,7 +76,7 @@ COMMANDS: Mapping[str, str] = {
 }
 """The commands in the order of the help, and the module of each below this package."""
 
-GROUPS = frozenset({"attest", "bundle", "key", "policy", "cache", "revoke"})
+GROUPS = frozenset({"attest", "bundle", "key", "policy", "promote", "cache", "revoke"})
 """Commands that are followed by another one."""
 
 

@@ -62,8 +62,9 @@ def _commands(group: Any, path: str) -> Iterator[tuple[str, Any]]:
 def _command(path: str, command: Any, common: list[str]) -> Iterator[str]:
     arguments = " ".join(param.metavar for param in command.params if param.param_type_name == "argument")
     usage = f"{path} {arguments}".rstrip()
-    if path == f"{PROGRAM} attest add":
-        usage = f"{usage}\n{PROGRAM} attest {arguments}"
+    group = path.rpartition(" ")[0]
+    if path in (f"{PROGRAM} attest add", f"{PROGRAM} promote run"):  # the word may be left out
+        usage = f"{usage}\n{group} {arguments}"
     yield from ("```text", *(f"{line} [OPTIONS]" for line in usage.splitlines()), "```", "")
     yield from _paragraphs(command.help)
     options = [param for param in _options(command) if param.name not in common]

@@ -13,6 +13,7 @@ from ocimodel.trust.context import Requirement
 from ocimodel.trust.counting import Demand
 from ocimodel.trust.formats import Formats
 from ocimodel.trust.gates import Gate
+from ocimodel.trust.promotion import NOTHING, Promotion
 from ocimodel.trust.scope import Glob
 from ocimodel.trust.verdict import Finding, Mode, Ruling
 
@@ -62,6 +63,7 @@ class Rules:
         min_sequence: the lowest number of a release that is taken; 0 takes all.
         cache_verify: how what lies in the cache is held against its digests.
         exemptions: by digest.
+        promotion: what is asked for when something is promoted there, and at no other time.
     """
 
     match: Glob
@@ -79,6 +81,7 @@ class Rules:
     min_sequence: int = 0
     cache_verify: CacheVerify = "always"
     exemptions: Mapping[str, Exemption] = field(default_factory=dict)
+    promotion: Promotion = NOTHING
 
     @property
     def needs_manifest(self) -> bool:

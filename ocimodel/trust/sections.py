@@ -16,6 +16,7 @@ from ocimodel.trust.counting import MAX_THRESHOLD, Demand
 from ocimodel.trust.fields import digest, duration, names, optional_duration, strings, text, time, word, words
 from ocimodel.trust.formats import Formats
 from ocimodel.trust.gates import Gate
+from ocimodel.trust.promotion import promotion
 from ocimodel.trust.ring import ROLES, Ring, Role
 from ocimodel.trust.rules import CACHE_VERIFY, Exemption, Rules
 from ocimodel.trust.scope import Glob
@@ -39,6 +40,7 @@ SECTIONS = (
     "freshness",
     "cacheVerify",
     "exemptions",
+    "promotion",
 )
 
 
@@ -64,6 +66,7 @@ def rules(node: Node, ring: Ring) -> Rules:
         min_sequence=floor.integer(maximum=10**18 - 1) if floor else 0,
         cache_verify=word(cache, CACHE_VERIFY) if cache else "always",
         exemptions=_exemptions(node.find("exemptions")),
+        promotion=promotion(node.find("promotion")),
     )
 
 

@@ -43,7 +43,8 @@ from ocimodel.verbs.attaching import store_attachment
 from ocimodel.verbs.deciding import decide
 from ocimodel.verbs.evidence import gather
 from ocimodel.verbs.judging import judged_name
-from ocimodel.verbs.promote_gates import Gates, Wanted, judge
+from ocimodel.verbs.promote_asked import Wanted
+from ocimodel.verbs.promote_gates import Gates, judge, unless_frozen
 
 VALIDITY = timedelta(days=7)
 
@@ -174,6 +175,7 @@ class _Promotion:
         mine = self._held(there, root)
         current = self._current(there, root.digest)
         gates = self._rollback(gates, mine, current)
+        gates = unless_frozen(gates, self._rules, now, back=wish.rollback is not None, same=self._runs(there, root))
         self._report(gates)
         gates.raise_if_failed()
         newest = max([item.sequence for item in (*mine, *current)], default=0)
@@ -236,6 +238,13 @@ class _Promotion:
         except NotFoundError:  # a layout that is still to be made
             return []
         return held(evidence, self._there, ring, entries, self._now)
+
+    def _runs(self, store: Store, promoted: Descriptor) -> bool:
+        """Whether the channel points at it already."""
+        try:
+            return store.resolve(self._there.channel).digest == promoted.digest
+        except (NotFoundError, IntegrityError):
+            return False
 
     def _current(self, store: Store, promoted: Digest) -> list[Held]:
         """The summaries of what the channel points at, where that is something else."""

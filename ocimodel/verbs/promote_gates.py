@@ -9,40 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from ocimodel.errors import GateError, UntrustedError
 from ocimodel.keys.public import PublicKey
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
 from ocimodel.stores.protocol import Store
-from ocimodel.trust.claims import format_time, parse_time
-from ocimodel.trust.counting import unfilled
-from ocimodel.trust.evidence import Evidence
 from ocimodel.trust.policy import Assessment, TrustPolicy
 from ocimodel.trust.ring import Trusted
 from ocimodel.trust.rules import Rules
-from ocimodel.trust.summary import Target, before, held, line_of, promoters, self_approved, used, waits_for
+from ocimodel.trust.summary import Target, before, line_of, promoters, self_approved, used, waits_for
 from ocimodel.trust.verdict import FORMAT_DENIED, Finding, Verdict
 from ocimodel.verbs.deciding import decide
+from ocimodel.verbs.promote_asked import Subject, Wanted, asked, failing
 
 SOURCE = "source"
+_NAMES = {16: "revocation", 17: "context"}
 _FILES_ONLY = "gate coverage: its signatures cover the files alone; a promotion would vouch for the whole manifest"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Wanted:
-    """What is asked for beside the policy.
-
-    Attributes:
-        previous: the environment that must have promoted the artifact; empty: that of the source's name, if any.
-        soak: for how long at least.
-        remaining: how long enough signatures must still be good.
-    """
-
-    previous: str = ""
-    soak: timedelta | None = None
-    remaining: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +55,10 @@ class Gates:
         line = Line(name=name, outcome="fail", detail=finding.detail, exit_code=finding.exit_code)
         verdict = self.verdict.with_finding(finding)
         return replace(self, lines=(*self.lines, line), own=(*self.own, finding), verdict=verdict)
+
+    def skipping(self, name: str, why: str) -> Gates:
+        """And one that does not apply."""
+        return replace(self, lines=(*self.lines, Line(name=name, outcome="skip", detail=why)))
 
     def raise_if_failed(self) -> None:
         """Raises the `Refusal` of the most serious gate that fails; its reasons are those of all."""
@@ -115,17 +103,36 @@ def judge(
     gates = replace(gates, lines=(*gates.lines, *skipped))
     if verdict.verified is not None and verdict.verified.files_only:
         gates = gates.with_own("coverage", Finding(exit_code=12, reason="files-only", detail=_FILES_ONLY), "")
-    if allowed:
-        gates = gates.with_own("promoter", _promoter(key, allowed, rules, now), f"{key} may promote here")
+    if allowed or wanted.promoter:
+        finding = _promoter(key, allowed, rules, now, wanted.promoter)
+        gates = gates.with_own("promoter", finding, f"{key} may promote here")
     for finding in self_approved(found):
         gates = gates.with_own("approvals", finding, "")
-    if wanted.remaining is not None:
-        finding_ = _remaining(found, rules, wanted.remaining, now)
-        gates = gates.with_own("remaining-validity", finding_, "enough signatures are good for long enough")
-    lineage = _lineage(evidence, source, rules, policy, now, wanted)
-    if lineage is not None:
-        gates = gates.with_own("lineage", *lineage)
+    subject = Subject(store=store, root=root, raw=raw, source=source, target=target)
+    for item in asked(subject, found, evidence, rules, policy, now, wanted):
+        if item.skipped:
+            gates = gates.skipping(item.name, item.skipped)
+        else:
+            gates = gates.with_own(item.name, item.finding, item.passed)
     return gates
+
+
+def unless_frozen(gates: Gates, rules: Rules | None, now: datetime, *, back: bool, same: bool) -> Gates:
+    """With the gate of a freeze, where the policy has one.
+
+    Args:
+        back: an older artifact is put back, which a freeze does not forbid.
+        same: nothing else will run than what runs now.
+    """
+    if rules is None or not rules.promotion.freeze:
+        return gates
+    window = rules.promotion.frozen(now)
+    if window is None:
+        return gates.with_own("freeze", None, "no freeze holds now")
+    if back or same:
+        why = "this goes back" if back else "nothing else will run than what runs now"
+        return gates.skipping("freeze", f"{window}: {why}")
+    return gates.with_own("freeze", failing("freeze", f"nothing new is promoted: {window}"), "")
 
 
 def _lines(rules: Rules, verdict: Verdict, found: Assessment) -> Iterator[Line]:
@@ -144,10 +151,11 @@ def _lines(rules: Rules, verdict: Verdict, found: Assessment) -> Iterator[Line]:
 
 def _source(verdict: Verdict) -> Iterator[Line]:
     problems = [item for item in verdict.findings if item.exit_code != 19]
-    yield from (_line(SOURCE, verdict, item) for item in problems)
+    yield from (_line(_NAMES.get(item.exit_code, SOURCE), verdict, item) for item in problems)
     if not problems:
         who = ", ".join(item.identity for item in verdict.signers if item.status == "good")
         yield Line(name=SOURCE, outcome="pass", detail=f"signed by {who}")
+        yield Line(name="revocation", outcome="pass", detail="neither it nor a key that counts is revoked")
 
 
 def _line(name: str, verdict: Verdict, finding: Finding) -> Line:
@@ -156,7 +164,14 @@ def _line(name: str, verdict: Verdict, finding: Finding) -> Line:
     return Line(name=name, outcome=outcome, detail=finding.detail, exit_code=finding.exit_code)
 
 
-def _promoter(key: PublicKey, allowed: tuple[Trusted, ...], rules: Rules, now: datetime) -> Finding | None:
+def _promoter(
+    key: PublicKey, allowed: tuple[Trusted, ...], rules: Rules, now: datetime, only: str
+) -> Finding | None:
+    if only and key.keyid != only:
+        detail = f"{key} is not the promoter whom the chain of environments names"
+        return Finding(exit_code=12, reason="not-a-promoter", detail=detail)
+    if not allowed:
+        return None
     line = line_of(key, allowed)
     if line is None:
         detail = f"{key} is none of the {len(allowed)} promoters whom {rules.match} names"
@@ -165,40 +180,3 @@ def _promoter(key: PublicKey, allowed: tuple[Trusted, ...], rules: Rules, now: d
     if problem is None:
         return None
     return Finding(exit_code=12, reason="not-a-promoter", detail=problem.detail)
-
-
-def _remaining(found: Assessment, rules: Rules, wanted: timedelta, now: datetime) -> Finding | None:
-    lasting = [item for item in found.judged if item.expires is None or item.expires - now >= wanted]
-    if not unfilled(rules.demand, (vote for item in lasting for vote in item.votes)):
-        return None
-    ends = [item.expires for item in found.judged if item.votes and item.expires is not None]
-    when = f" (the first ends at {format_time(min(ends))})" if ends else ""
-    detail = f"gate remaining-validity: too few signatures are good for another {wanted}{when}"
-    return Finding(exit_code=19, reason="remaining-validity", detail=detail)
-
-
-def _lineage(
-    evidence: Evidence, source: str, rules: Rules, policy: TrustPolicy, now: datetime, wanted: Wanted
-) -> tuple[Finding | None, str] | None:
-    """Whether the environment that the source lies in has promoted the artifact; None where nobody asks."""
-    own = policy.rules_for(source)
-    asked = bool(wanted.previous or wanted.soak)
-    if own is None or own is rules or not (allowed := promoters(own, policy.ring)):
-        return (_missing(f"no promoter is named for {source}"), "") if asked else None
-    if wanted.previous and own.environment != wanted.previous:
-        return _missing(f"{source} is {own.environment or 'no environment'}, not {wanted.previous}"), ""
-    here = Target(name=source, environment=own.environment, channel="")
-    summaries = held(evidence, here, policy.ring, allowed, now)
-    if not any(item.good for item in summaries):
-        return _missing(f"no promoter of {own.environment or source} vouches for it there"), ""
-    verdict = policy.evaluate(replace(evidence, name=source), now)
-    if verdict.refusing is not None:
-        return _missing(f"under the rules of {source}: {verdict.refusing.detail}"), ""
-    since = min(parse_time(item.summary.time) for item in summaries)
-    if wanted.soak is not None and now - since < wanted.soak:
-        return _missing(f"it is in {own.environment or source} since {format_time(since)}, which is too short"), ""
-    return None, f"in {own.environment or source} since {format_time(since)}"
-
-
-def _missing(why: str) -> Finding:
-    return Finding(exit_code=19, reason="lineage", detail=f"gate lineage: {why}")
