@@ -157,7 +157,16 @@ def test_what_they_say_of_themselves(pair: Pair, tmp_path: Path) -> None:
     a, b = pair.put("a", before), pair.put("b", after, provenance=statement.encode())
     found = diff(a, b, ACCESS)
     assert "licenses" in {item.name for item in found.config}
-    assert [item.name for item in found.provenance] == ["builder", "predicateType"]
+    assert [item.name for item in found.provenance] == [
+        "buildDefinition.buildType",
+        "buildDefinition.externalParameters",
+        "predicateType",
+        "runDetails.builder.id",
+    ]
+    assert {(item.name, item.before, item.after) for item in found.metadata} == {
+        ("config.json: architectures", '["LlamaForCausalLM"]', '["BertModel"]'),
+        ("config.json: model_type", "llama", "bert"),
+    }
     assert media.CHUNK_INDEX_ANNOTATION not in {item.name for item in found.annotations}
     assert sorted(item.change for item in found.files) == ["added", "changed"]
 
@@ -196,7 +205,8 @@ def test_without_an_index_files_are_compared(registry: HostileRegistry, tmp_path
     named = Manifest.from_bytes(document.raw).annotations[media.CHUNK_INDEX_ANNOTATION]
     del registry.blobs[named]
     found = diff(a, b, ACCESS)
-    assert found.tensors is None
+    assert found.tensors == (), "the same types and shapes"
+    assert (found.unchanged_tensors, found.undetermined_tensors) == (0, 5)
     assert [item.change for item in found.files] == ["changed"]
     (note,) = found.notes
     assert "no chunk index" in note
@@ -209,8 +219,9 @@ def test_indexes_of_two_algorithms_cannot_be_compared(pair: Pair, tmp_path: Path
     a = pair.put("a", model(tmp_path / "a"))
     b = pair.put("b", model(tmp_path / "b", head=1), chunk_algorithm="sha256")
     found = diff(a, b, ACCESS)
-    assert found.tensors is None
-    assert found.notes == ("chunk indexes by blake3 and sha256: tensors cannot be compared",)
+    assert found.tensors == ()
+    assert found.undetermined_tensors == 5
+    assert found.notes == ("chunk indexes by blake3 and sha256: only types and shapes of tensors can be compared",)
 
 
 def test_gguf_and_a_model_without_weights(pair: Pair, tmp_path: Path) -> None:
@@ -265,8 +276,8 @@ def test_a_fallback_says_so_on_stderr_and_in_the_document(pair: Pair, tmp_path: 
     b = pair.put("b", model(tmp_path / "b", head=1), chunk_algorithm="sha256")
     ran = run("diff", str(a), str(b), "--json")
     assert ran.code == 0
-    assert check(ran.document)["tensors"] is None
-    assert "tensors cannot be compared" in ran.err
+    assert check(ran.document)["undeterminedTensors"] == 5
+    assert "only types and shapes of tensors can be compared" in ran.err
 
 
 def test_many_changes_are_cut_for_people(pair: Pair, tmp_path: Path) -> None:

@@ -54,6 +54,8 @@ class Seen:
     """Against which digests: of the index's chunks, of the file, or none."""
     complete: bool = False
     """Every tensor is there, with its type and its shape."""
+    metadata_complete: bool = True
+    """Where false, ``metadata`` is only its beginning."""
     note: str = ""
     problem: IntegrityError | NotFoundError | None = None
     moved: int = 0
@@ -144,7 +146,7 @@ class _Look:
             part = gguf.parse_part(self.read_at, self._entry.descriptor.size)
             header = part.header
             if header is None:
-                return replace(self._by_index(seen), metadata=part.metadata)
+                return replace(self._by_index(seen), metadata=part.metadata, metadata_complete=False)
         else:
             header = PARSERS["." + seen.format](self.read_at, self._entry.descriptor.size)
             part = None
@@ -160,17 +162,19 @@ class _Look:
         part = gguf.parse_part(self._front, self._entry.descriptor.size)
         found = self._table(layer, part)
         if not found:
-            return replace(self._by_index(seen), metadata=part.metadata)
+            return replace(self._by_index(seen), metadata=part.metadata, metadata_complete=False)
         return replace(
             seen,
             tensors=tensor_infos(seen.path, found, big_endian=part.order == ">"),
             metadata=part.metadata,
+            metadata_complete=False,
             complete=True,
             note="its header is longer than is read here: what stands behind the vocabulary is left out",
         )
 
     def _by_index(self, seen: Seen) -> Seen:
         layer, note = self._layer, "its header is longer than is read here"
+        seen = replace(seen, metadata_complete=False)
         if layer is None or not layer.tensors:
             return replace(seen, note=f"{note}: nothing is known of its tensors")
         return replace(
