@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
+import shutil
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -11,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ocimodel import __version__
 from ocimodel.attest.testresult import Result, Threshold, evaluation, number
 from ocimodel.errors import ConfigurationError, FormatError
 from ocimodel.oci import media
@@ -164,6 +168,7 @@ def test_a_result_is_attached_and_shown(world: World) -> None:
         "passedTests": ["accuracy >= 0.9"],
         "warnedTests": ["f1 >= 0.9"],
         "failedTests": [],
+        "findings": [],
     }
     again = attest(world, "--threshold", "accuracy>=0.9", "--warn-threshold", "f1>=0.9", "--json").document
     assert again["signature"]["created"] is False
@@ -180,10 +185,10 @@ def test_a_failed_result_is_attached_and_fails_only_if_asked(world: World) -> No
     words = ("--threshold", "accuracy>=0.95")
     ran = attest(world, *words)
     assert ran.code == 0
-    assert "FAILED: 0 of 1 test; not accuracy >= 0.95" in ran.err
+    assert "FAILED, 0 of 1 test passed; not accuracy >= 0.95" in ran.err
     failing = attest(world, *words, "--fail-on", "failed")
     assert (failing.code, failing.out) == (19, ran.out)
-    assert failing.error[0] == "REFUSED: the result is FAILED: accuracy >= 0.95"
+    assert failing.error[0] == "REFUSED: the result is FAILED, 0 of 1 test passed; not accuracy >= 0.95"
     document = attest(world, *words, "--fail-on", "failed", "--json").document
     assert problems(document, "attest") == []
     assert (document["exitCode"], document["reasons"][0]["reason"]) == (19, "test-failed")
@@ -215,6 +220,8 @@ def test_thresholds_of_a_file(world: World) -> None:
         (("--metrics", "{eval}"), "needs a threshold"),
         (("--metrics", "{eval}", "--threshold", "a"), "is no threshold"),
         (("--metrics", "{eval}", "--threshold", "a>=1", "--type", "cyclonedx"), "says something else"),
+        (("--type", "test-result"), "nothing is to be attested"),
+        (("--predicate", "{eval}", "--type", "custom", "--scan", "."), "is a whole statement"),
         (("--predicate", "{eval}"), "needs its --type"),
         (("--predicate", "{eval}", "--type", "custom", "--threshold", "a>=1"), "is a whole statement"),
         (("--metrics", "{eval}", "--threshold", "a>=1", "--fail-on", "x"), "is not known"),
@@ -371,3 +378,116 @@ def test_what_a_policy_refuses_whatever_is_attested(world: World) -> None:
 )
 def test_requirements_that_are_not_understood(world: World, words: tuple[str, ...]) -> None:
     assert sign(world, *(word.format(eval=world.root / "eval") for word in words)).code == 2
+
+
+# --- scans -------------------------------------------------------------------------------------------------------
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.system, ("echo this must never run",)
+
+
+def spoil(world: World) -> None:
+    (world.model / "extra.pkl").write_bytes(pickle.dumps(Evil()))
+
+
+def test_a_push_attests_what_it_found(world: World) -> None:
+    ran = run("push", world.model, world.ref, "--key", world.key, "--attest-scan", "refuse", "--json")
+    assert ran.code == 0, ran.err
+    assert problems(ran.document, "push") == []
+    assert ran.document["scan"]["outcome"] == "PASSED"
+    assert "scan: PASSED, 5 of 5 tests passed" in ran.err
+    again = run("push", world.model, world.ref, "--key", world.key, "--attest-scan", "refuse", "--json").document
+    assert (again["attestation"]["created"], again["attestation"]["digest"]) == (
+        False,
+        ran.document["attestation"]["digest"],
+    )
+    (found,) = run("attest", "show", world.ref, "--key", world.pub, "--json").document["attestations"]
+    (scanner,) = found["predicate"]["configuration"]
+    assert (scanner["uri"], scanner["annotations"]["version"]) == (media.SCAN, __version__)
+    assert (found["status"], found["predicate"]["result"]) == ("good", "PASSED")
+    wanted = ("--require-attestation", "scan", "--attestation-key", world.pub)
+    assert sign(world, *wanted).code == 0
+    assert sign(world, "--require-attestation", "test-result", "--attestation-key", world.pub).code == 19, (
+        "a clean scan is no evaluation"
+    )
+
+
+def test_a_push_refuses_what_would_harm(world: World) -> None:
+    spoil(world)
+    before = run("list", f"oci:{world.root}/candidates", "--json").document["tags"]
+    ran = run("push", world.model, f"oci:{world.root}/candidates:v2", "--key", world.key, "--attest-scan", "refuse")
+    assert (ran.code, ran.out) == (19, "")
+    assert ran.error[0].startswith("REFUSED: the scan failed: extra.pkl: a pickle: imports ")
+    assert run("list", f"oci:{world.root}/candidates", "--json").document["tags"] == before
+
+
+def test_a_push_reports_what_would_harm(world: World) -> None:
+    spoil(world)
+    ran = run("push", world.model, world.ref, "--key", world.key, "--attest-scan", "report", "--json")
+    assert ran.code == 0, ran.err
+    assert problems(ran.document, "push") == []
+    (finding,) = ran.document["scan"]["findings"]
+    assert (finding["test"], finding["path"], finding["level"]) == ("pickles", "extra.pkl", "failed")
+    assert "failed: extra.pkl: a pickle: imports" in ran.err
+    assert sign(world, "--require-attestation", "scan", "--attestation-key", world.pub).code == 19
+
+
+@pytest.mark.parametrize("words", [("--attest-scan", "report"), ("--attest-scan", "x", "--key", "{key}")])
+def test_scans_that_are_not_understood(world: World, words: tuple[str, ...]) -> None:
+    given = [word.format(key=world.key) for word in words]
+    assert run("push", world.model, world.ref, *given).code == 2
+
+
+def scan(world: World, directory: Path, *words: str) -> Ran:
+    return run("attest", world.ref, "--scan", directory, "--key", world.root / "eval.key", *words)
+
+
+def test_an_evaluator_scans_what_it_pulled(world: World) -> None:
+    pulled = world.root / "pulled"
+    assert run("pull", world.ref, "-o", pulled).code == 0
+    ran = scan(world, pulled, "--json")
+    assert ran.code == 0, ran.err
+    assert problems(ran.document, "attest") == []
+    assert ran.document["result"]["outcome"] == "PASSED"
+    assert scan(world, world.model, "--json").document["signature"]["created"] is False, "the same bytes"
+    assert sign(world, *by_key(world, "scan")).code == 0
+    assert sign(world, *by_key(world)).code == 19
+
+
+def test_a_scan_of_other_files_is_not_attested(world: World) -> None:
+    other = world.root / "other"
+    shutil.copytree(world.model, other)
+    (other / "README.md").write_text("another")
+    assert (scan(world, other).code, run("attest", "show", world.ref, "--json").document["attestations"]) == (
+        14,
+        [],
+    )
+    shutil.copy(world.model / "README.md", other)
+    (other / "more.md").write_text("more")
+    assert "more.md is not the model's" in scan(world, other).error[0]
+    (other / "more.md").unlink()
+    (other / "config.json").unlink()
+    assert "config.json is missing" in scan(world, other).error[0]
+
+
+def test_a_failed_scan_is_attached(world: World) -> None:
+    spoil(world)
+    assert run("push", world.model, world.ref).code == 0
+    ran = scan(world, world.model, "--fail-on", "failed")
+    assert (ran.code, ran.out.startswith("oci:")) == (19, True)
+    shown = run("attest", "show", world.ref, "--key", world.root / "eval.pub").out.splitlines()[1].split()
+    assert shown[:3] == [media.TEST_RESULT, "good", "FAILED"]
+    assert scan(world, world.model, "--threshold", "a>=1").code == 2
+    assert scan(world, world.model, "--type", "cyclonedx").code == 2
+
+
+def test_many_small_files_in_one_layer_are_scanned(world: World) -> None:
+    """Beyond a thousand files, small ones share layers; each is still held against the artifact."""
+    for count in range(1001):
+        (world.model / f"part{count:04}.txt").write_text(str(count))
+    assert run("push", world.model, world.ref).code == 0
+    assert scan(world, world.model).code == 0
+    (world.model / "part0500.txt").write_text("501")
+    assert scan(world, world.model).code == 14

@@ -14,6 +14,7 @@ from ocimodel.cli.values import document, from_environment
 from ocimodel.errors import UsageError
 
 if TYPE_CHECKING:
+    from ocimodel.attest.testresult import Result
     from ocimodel.verbs.attest import Attestation
 
 ADD = "add"
@@ -56,6 +57,7 @@ Predicate = Annotated[
         --predicate evaluation.json --key evaluator.key
     ocimodel attest registry.example/ml/bert:1.4 --type cyclonedx --key builder.key
     ocimodel attest registry.example/ml/bert:1.4 --metrics eval.json --threshold 'accuracy>=0.9' --key evaluator.key
+    ocimodel attest registry.example/ml/bert:1.4 --scan ./pulled --key evaluator.key --fail-on failed
     """,
 )
 def add(
@@ -68,6 +70,7 @@ def add(
     warn_threshold: results.Wish = None,
     thresholds: results.Thresholds = None,
     run_url: results.RunUrl = "",
+    scan: results.Scan = None,
     fail_on: results.FailOn = None,
     key: options.SigningKey = None,
     password_file: options.PasswordFile = None,
@@ -76,11 +79,11 @@ def add(
     """Attach a signed statement: attest REF --type URI --predicate FILE --key KEY.
 
     Prints REPO@DIGEST of the statement. With --metrics it is an in-toto test result: PASSED, WARNED or FAILED by
-    the thresholds, and attached whichever it is. With --type provenance, cyclonedx or spdx alone it is what the
-    artifact says of itself: the provenance that it carries, the bill that `bom` prints; whoever signs it vouches
-    for it. An attestation says something about an artifact; it is not a signature that pull or verify would accept.
+    the thresholds, and attached whichever it is; with --scan, one of a look for what could harm. With --type
+    provenance, cyclonedx or spdx alone it is what the artifact says of itself: the provenance that it carries, the
+    bill that `bom` prints; whoever signs it vouches for it. An attestation says something about an artifact; it is
+    not a signature that pull or verify would accept.
     """
-    from ocimodel.attest.predicates import predicate_type
     from ocimodel.verbs.attest import attest
 
     reference = run.reference(ref)
@@ -88,25 +91,26 @@ def add(
         metrics=metrics, require=threshold or (), wish=warn_threshold or (), file=thresholds, url=run_url
     )
     fatal = results.fatal(fail_on)
+    result: Result | None = None
     if predicate is not None:
-        if asked or fatal:
-            raise UsageError("--predicate is a whole statement", hint="Give it, or --metrics with thresholds.")
+        if asked or fatal or scan is not None:
+            raise UsageError(
+                "--predicate is a whole statement", hint="Give it, or --metrics with thresholds, or --scan."
+            )
         if not type:
             raise UsageError("--predicate needs its --type", hint="Write --type URI.")
-        data = document(predicate, "--predicate")
-        signer = material.signer(run, key, password_file, command="attest")
-        return attached(attest(reference, type, data, signer, access=run.access, format=format))
-    if type and not asked and not fatal and predicate_type(type) != results.TYPE:
+        kind, data = type, document(predicate, "--predicate")
+    elif type and not asked and not fatal and scan is None and not results.is_type(type):
         from ocimodel.verbs.bom import own_predicate
 
-        signer = material.signer(run, key, password_file, command="attest")
+        kind = type
         reference, data = own_predicate(reference, type, run.access)
-        return attached(attest(reference, type, data, signer, access=run.access, format=format))
-    results.check_type(type)
-    result = asked.result()
+    else:
+        reference, result = results.made(run, reference, type, asked, scan)
+        kind, data = results.TYPE, result.predicate()
     signer = material.signer(run, key, password_file, command="attest")
-    signed = attest(reference, results.TYPE, result.predicate(), signer, access=run.access, format=format)
-    return results.told(run, attached(signed), result, fatal)
+    answer = attached(attest(reference, kind, data, signer, access=run.access, format=format))
+    return answer if result is None else results.told(run, answer, result, fatal)
 
 
 @command(

@@ -1,10 +1,11 @@
 """``ocimodel push``."""
 
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-from ocimodel.cli import material, options
+from ocimodel.cli import material, options, results
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.sign import signature, signers
@@ -12,6 +13,15 @@ from ocimodel.cli.values import document, duration, signed_annotations
 from ocimodel.errors import UsageError
 
 app = typer.Typer()
+
+AttestScan = Annotated[
+    str | None,
+    options.option(
+        "--attest-scan",
+        metavar="MODE",
+        help="Attach a signed scan for what could harm (report), or send nothing where it fails (refuse).",
+    ),
+]
 
 
 @command(
@@ -40,20 +50,22 @@ def push(
     expires: options.Expires = None,
     rehash: options.Rehash = False,
     chunk_algorithm: options.ChunkAlgorithm = "blake3",
+    attest_scan: AttestScan = None,
 ) -> Answer:
     """Pack a directory, upload it, sign it, and move the tag last.
 
     Prints REF@DIGEST. The same files give the same digest on every machine; what the registry has already is
-    not sent again.
+    not sent again. --attest-scan looks into the files for what could harm whoever loads them.
     """
     if chunk_algorithm not in ("blake3", "sha256"):
         raise UsageError(f"--chunk-algorithm {chunk_algorithm[:40]!r} is not known", hint="Write blake3 or sha256.")
+    mode = results.scan_mode(attest_scan)
     from ocimodel.verbs.push import push
 
     reference = run.reference(ref)
     signing = sign or key is not None
-    if not signing and (annotation or expires):
-        raise UsageError("-a and --expires are part of a signature", hint="Add --key KEY, or leave them out.")
+    if not signing and (annotation or expires or mode):
+        raise UsageError("-a, --expires and --attest-scan need a key", hint="Add --key KEY, or leave them out.")
     pushed = push(
         directory,
         reference,
@@ -66,9 +78,12 @@ def push(
         extra_tags=tag or (),
         rehash=rehash,
         chunk_algorithm=chunk_algorithm,
+        attest_scan=mode,
         now=run.now,
     )
-    signed = pushed.signature
+    signed, scan = pushed.signature, pushed.scan
+    for line in [f"scan: {results.summary(scan)}", *results.findings(scan)] if scan is not None else []:
+        run.note(line)
     return Answer(
         text=str(pushed.reference),
         reference=str(pushed.reference),
@@ -80,6 +95,8 @@ def push(
             "sentBytes": pushed.sent_bytes,
             "tags": list(dict.fromkeys(name for name in (pushed.reference.tag, *(tag or ())) if name)),
             "signature": signature(signed) if signed is not None else None,
+            **({"scan": results.described(scan)} if scan is not None else {}),
+            **({"attestation": signature(pushed.attestation)} if pushed.attestation is not None else {}),
         },
     )
 

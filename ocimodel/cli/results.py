@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from ocimodel.cli import options
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.text import plural
-from ocimodel.cli.values import document
+from ocimodel.cli.values import document, one_of
 from ocimodel.errors import ConfigurationError, FormatError, GateError, UsageError
 
 if TYPE_CHECKING:
     from ocimodel.attest.testresult import Result
+    from ocimodel.oci.reference import Reference
+    from ocimodel.verbs.examine import ScanMode
 
 TYPE = "test-result"
+_SHOWN = 10
 
 Metrics = Annotated[
     str | None,
@@ -40,6 +43,14 @@ Wish = Annotated[
 Thresholds = Annotated[
     str | None,
     options.option("--thresholds", metavar="FILE", help="More of both, as lists require and warn (YAML or JSON)."),
+]
+Scan = Annotated[
+    Path | None,
+    options.option(
+        "--scan",
+        metavar="DIR",
+        help="Make a test result of a look into the artifact's files, which are in DIR, for what could harm.",
+    ),
 ]
 RunUrl = Annotated[str, options.option("--run-url", metavar="URL", help="Where the run of the tests can be seen.")]
 FailOn = Annotated[
@@ -73,7 +84,7 @@ class Asked:
         if self.metrics is None:
             raise UsageError(
                 "nothing is to be attested",
-                hint="Give --type URI --predicate FILE, or --metrics FILE --threshold M>=N.",
+                hint="Give --type URI --predicate FILE, or --metrics FILE --threshold M>=N, or --scan DIR.",
             )
         try:
             required, wished = ([Threshold.parse(item) for item in texts] for texts in (self.require, self.wish))
@@ -111,16 +122,37 @@ def _source(name: str, role: str, data: bytes | None = None) -> dict[str, Any]:
     return found if data is None else {**found, "digest": {"sha256": hashlib.sha256(data).hexdigest()}}
 
 
-def check_type(kind: str) -> None:
-    """Raises UsageError where a type was given that a test result does not have."""
+def is_type(kind: str) -> bool:
+    """Whether ``kind`` is that of test results. Raises UsageError where it is none."""
     from ocimodel.attest.predicates import predicate_type
     from ocimodel.oci import media
 
-    if kind and predicate_type(kind) != media.TEST_RESULT:
+    return predicate_type(kind) == media.TEST_RESULT
+
+
+def made(run: Run, reference: Reference, kind: str, asked: Asked, scan: Path | None) -> tuple[Reference, Result]:
+    """The result that was asked for, and ``reference``, pinned if the result hangs on its files."""
+    if kind and not is_type(kind):
         raise UsageError(
-            "--metrics makes a test result, and --type says something else",
+            "--metrics and --scan make test results, and --type says something else",
             hint="Leave --type out, or give --predicate.",
         )
+    if scan is None:
+        return reference, asked.result()
+    if asked:
+        raise UsageError("--metrics and --scan are two statements", hint="Attest one, then the other.")
+    from ocimodel.verbs.examine import examine_directory
+
+    return examine_directory(reference, scan, access=run.access, meter=run.meter)
+
+
+def scan_mode(text: str | None) -> ScanMode | None:
+    """``report`` or ``refuse``; None where nothing was said."""
+    if text is None:
+        return None
+    from ocimodel.verbs.examine import SCAN_MODES
+
+    return one_of(SCAN_MODES, text, "--attest-scan")
 
 
 def fatal(fail_on: str | None) -> tuple[str, ...]:
@@ -135,26 +167,45 @@ def fatal(fail_on: str | None) -> tuple[str, ...]:
 
 def told(run: Run, answer: Answer, result: Result, fatal: Sequence[str]) -> Answer:
     """``answer``, which attached ``result``, with what it says. Raises GateError where that is fatal."""
-    more = {"result": described(result)}
-    answer = replace(answer, more={**answer.more, **more})
-    bad = [*result.failed, *result.warned]
-    text = f"{result.outcome}: {len(result.passed)} of {plural(len(result.passed) + len(bad), 'test')}"
-    run.note(f"{text}; not {', '.join(bad[:5])}" if bad else text)
+    answer = replace(answer, more={**answer.more, "result": described(result)})
+    run.note(summary(result))
+    for line in findings(result):
+        run.note(line)
     if result.outcome in fatal:
         run.explain = lambda _failure: answer
         raise GateError(
-            f"the result is {result.outcome}: {', '.join(bad[:5])}",
+            f"the result is {summary(result)}",
             reason="test-failed",
             hint="It was attached all the same: ocimodel attest show REF. Nobody should sign this artifact.",
         )
     return answer
 
 
+def summary(result: Result) -> str:
+    """One line: how it went, and what did not go well."""
+    bad = [*result.failed, *result.warned]
+    text = f"{result.outcome}, {len(result.passed)} of {plural(len(result.passed) + len(bad), 'test')} passed"
+    return f"{text}; not {', '.join(bad[:5])}" if bad else text
+
+
+def findings(result: Result) -> list[str]:
+    """A line for each of the first things that a scan has found."""
+    from ocimodel.oci import media
+
+    found = result.extensions.get(media.FINDINGS, ())
+    lines = [f"{item['level']}: {item['path']}: {item['detail']} [{item['test']}]" for item in found[:_SHOWN]]
+    more = len(found) - _SHOWN
+    return [*lines, f"and {more} more; --json lists them"] if more > 0 else lines
+
+
 def described(result: Result) -> dict[str, Any]:
     """A result in a JSON document."""
+    from ocimodel.oci import media
+
     return {
         "outcome": result.outcome,
         "passedTests": sorted(result.passed),
         "warnedTests": sorted(result.warned),
         "failedTests": sorted(result.failed),
+        "findings": list(result.extensions.get(media.FINDINGS, ())),
     }

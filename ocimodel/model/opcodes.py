@@ -75,7 +75,7 @@ def is_pickle(read_at: ReadAt, size: int, *, whole: bool = True) -> bool:
     Args:
         whole: ``size`` is the end of it; False where it goes on beyond what can be read.
     """
-    walk = _Walk(read_at, size)
+    walk = Walk(read_at, size)
     start = walk.take(0, 2)
     marked = len(start) == 2 and start[0] == 0x80 and start[1] <= HIGHEST
     stack = _Stack()
@@ -159,8 +159,8 @@ class _Stack:
         return True
 
 
-class _Walk:
-    """Bytes of the file, by windows."""
+class Walk:
+    """The opcodes of a file, by windows of its bytes: where each ends, without reading what need not be read."""
 
     def __init__(self, read_at: ReadAt, size: int) -> None:
         self._read_at = read_at

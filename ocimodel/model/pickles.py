@@ -1,6 +1,6 @@
 """Pickles, whatever they are called: found by reading, never by loading.
 
-Guarantees: `pickle_in` executes and unpickles nothing, reads a bounded part of the file, and allocates nothing by
+Guarantees: `streams` executes and unpickles nothing, reads a bounded part of the file, and allocates nothing by
 numbers that it reads. It finds a pickle at the beginning of a file (any protocol), in zip archives (PyTorch, npz,
 TorchServe), in tar archives, in NumPy arrays of objects, and behind gzip, bzip2, xz and zlib, each one level deep.
 
@@ -17,6 +17,8 @@ import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from ocimodel.model.formats import PICKLE, format_of_name
@@ -27,6 +29,9 @@ HEAD: Final = 256 * 1024
 """Bytes of a stream that are looked at."""
 
 MAX_MEMBERS: Final = 20_000
+MAX_STREAM: Final = 32 * 1024 * 1024
+"""Bytes of a pickle in an archive that are unpacked at most, to look into it."""
+
 MAX_READ: Final = 256 * 1024 * 1024
 """Bytes of an archive that are read at most, for its directory and the heads of its members."""
 
@@ -35,29 +40,66 @@ _NPY = b"\x93NUMPY"
 _TAR_MAGIC = slice(257, 262)
 
 
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """A pickle in a file. ``where`` says it in words, as in "'archive/data.pkl' in a zip archive".
+
+    ``data`` gives a `ReadAt` over it, its size, and whether that is all of it; None where it cannot be looked into.
+    It is good until the next stream is asked for.
+    """
+
+    where: str
+    data: Callable[[], tuple[ReadAt, int, bool]] | None = None
+
+
 def pickle_in(read_at: ReadAt, size: int) -> str:
-    """Where the file has a pickle, as in "archive/data.pkl in a zip archive"; empty where none was found."""
+    """Where the file has a pickle; empty where none was found."""
+    return next((stream.where for stream in streams(read_at, size)), "")
+
+
+def streams(read_at: ReadAt, size: int) -> Iterator[Stream]:
+    """Every pickle of a file, and what may be one and cannot be looked into."""
     head = read_at(0, HEAD)
     if found := _in_array(head):
-        return found
-    if is_pickle(read_at, size):
-        return "a pickle"
-    if head.startswith(_ZIPS):
-        return _in_zip(read_at, size)
-    if head[_TAR_MAGIC] == b"ustar":
-        return _in_tar(read_at, size)
-    if (unpacked := _unpacked(head)) is not None:
+        yield Stream(found, lambda: _from(read_at, size, _end_of_array_header(head)))
+    elif is_pickle(read_at, size):
+        yield Stream("a pickle", lambda: (read_at, size, True))
+    elif head.startswith(_ZIPS):
+        yield from _in_zip(read_at, size)
+    elif head[_TAR_MAGIC] == b"ustar":
+        yield from _in_tar(read_at, size)
+    elif (unpacked := _unpacked(head, HEAD)) is not None:
         if found := _in_stream(unpacked):
-            return f"{found}, compressed"
-        if unpacked[_TAR_MAGIC] == b"ustar":
-            return _in_head_of_tar(unpacked)
-    return ""
+            yield Stream(f"{found}, compressed", lambda: _of_compressed(read_at, size))
+        elif unpacked[_TAR_MAGIC] == b"ustar":
+            yield from _in_head_of_tar(unpacked)
 
 
 def _in_array(head: bytes) -> str:
     # numpy.lib.format: the header is a Python literal in one line; arrays of objects have the type "|O" in it.
     is_objects = head.startswith(_NPY) and b"|O" in head[: 64 * 1024].partition(b"\n")[0]
     return "a NumPy array of objects" if is_objects else ""
+
+
+def _end_of_array_header(head: bytes) -> int:
+    width = 2 if head[6:7] == b"\x01" else 4
+    return 8 + width + int.from_bytes(head[8 : 8 + width], "little")
+
+
+def _from(read_at: ReadAt, size: int, start: int) -> tuple[ReadAt, int, bool]:
+    return lambda offset, length: read_at(start + offset, length), max(0, size - start), True
+
+
+def _of_bytes(data: bytes) -> tuple[ReadAt, int, bool]:
+    """At most `MAX_STREAM` of it."""
+    kept = data[:MAX_STREAM]
+    start = _end_of_array_header(kept) if _in_array(kept[:HEAD]) else 0
+    read, size, _ = _from(lambda offset, length: kept[offset : offset + length], len(kept), start)
+    return read, size, len(data) <= MAX_STREAM
+
+
+def _of_compressed(read_at: ReadAt, size: int) -> tuple[ReadAt, int, bool]:
+    return _of_bytes(_unpacked(read_at(0, min(size, MAX_STREAM)), MAX_STREAM + 1) or b"")
 
 
 def _in_stream(head: bytes) -> str:
@@ -123,70 +165,80 @@ _DAMAGED: Final = (
 """What the standard library says of archives that are damaged, encrypted, or too large for us to look into."""
 
 
-def _in_zip(read_at: ReadAt, size: int) -> str:
-    def members() -> Iterator[tuple[str, Callable[[], bytes]]]:
+Read = Callable[[int], bytes]
+"""So many bytes from the beginning of a member."""
+
+
+def _in_zip(read_at: ReadAt, size: int) -> Iterator[Stream]:
+    def members() -> Iterator[tuple[str, Read]]:
         with zipfile.ZipFile(_Window(read_at, size)) as archive:
             for info in archive.infolist():
-                yield info.filename, lambda info=info: _start_of(archive, info)  # type: ignore[misc]
+                yield info.filename, partial(_start_of, archive, info)
 
     return _in_members(members, "a zip archive")
 
 
-def _start_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+def _start_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, length: int) -> bytes:
     with archive.open(info) as stream:
-        return stream.read(HEAD)
+        return stream.read(length)
 
 
-def _in_tar(read_at: ReadAt, size: int) -> str:
-    def members() -> Iterator[tuple[str, Callable[[], bytes]]]:
+def _in_tar(read_at: ReadAt, size: int) -> Iterator[Stream]:
+    def members() -> Iterator[tuple[str, Read]]:
         with tarfile.open(fileobj=_Window(read_at, size), mode="r:") as archive:
             for info in archive:
-                yield info.name, lambda info=info: _beginning(archive, info)  # type: ignore[misc]
+                yield info.name, partial(_beginning, archive, info)
 
     return _in_members(members, "a tar archive")
 
 
-def _beginning(archive: tarfile.TarFile, info: tarfile.TarInfo) -> bytes:
+def _beginning(archive: tarfile.TarFile, info: tarfile.TarInfo, length: int) -> bytes:
     stream = archive.extractfile(info) if info.isreg() else None
-    return stream.read(HEAD) if stream else b""
+    return stream.read(length) if stream else b""
 
 
-def _in_members(members: Callable[[], Iterator[tuple[str, Callable[[], bytes]]]], what: str) -> str:
+def _in_members(members: Callable[[], Iterator[tuple[str, Read]]], what: str) -> Iterator[Stream]:
     try:
-        for count, (name, head) in enumerate(members()):
+        for count, (name, read) in enumerate(members()):
             if count >= MAX_MEMBERS:
-                return f"more files in {what} than are looked into"
-            if format_of_name(name) == PICKLE or _in_stream(head()):
-                return f"{name[:200]!r} in {what}"
+                yield Stream(f"more files in {what} than are looked into")
+                return
+            if format_of_name(name) == PICKLE or _in_stream(read(HEAD)):
+                yield Stream(f"{name[:200]!r} in {what}", partial(_of_member, read))
     except _DAMAGED:
         # Loaders may be more forgiving than the standard library is.
-        return f"{what} that cannot be looked into"
-    return ""
+        yield Stream(f"{what} that cannot be looked into")
 
 
-def _in_head_of_tar(unpacked: bytes) -> str:
+def _of_member(read: Read) -> tuple[ReadAt, int, bool]:
+    try:
+        return _of_bytes(read(MAX_STREAM + 1))
+    except _DAMAGED:
+        return _of_bytes(b"")
+
+
+def _in_head_of_tar(unpacked: bytes) -> Iterator[Stream]:
     """As far as it was unpacked."""
     try:
         with tarfile.open(fileobj=io.BytesIO(unpacked), mode="r:") as archive:
             for info in archive:
-                if format_of_name(info.name) == PICKLE or _in_stream(_beginning(archive, info)):
-                    return f"{info.name[:200]!r} in a compressed tar archive"
+                if format_of_name(info.name) == PICKLE or _in_stream(_beginning(archive, info, HEAD)):
+                    yield Stream(f"{info.name[:200]!r} in a compressed tar archive")
     except _DAMAGED:
-        return ""
-    return ""
+        return
 
 
-def _unpacked(head: bytes) -> bytes | None:
-    """The beginning of what is compressed; None where nothing is."""
+def _unpacked(head: bytes, most: int) -> bytes | None:
+    """The beginning of what is compressed, at most ``most`` bytes; None where nothing is."""
     try:
         if head.startswith(b"\x1f\x8b"):
-            return zlib.decompressobj(wbits=31).decompress(head, HEAD)
+            return zlib.decompressobj(wbits=31).decompress(head, most)
         if head[:1] == b"\x78" and len(head) > 1 and int.from_bytes(head[:2], "big") % 31 == 0:  # RFC 1950, 2.2
-            return zlib.decompressobj().decompress(head, HEAD)
+            return zlib.decompressobj().decompress(head, most)
         if head.startswith(b"BZh"):
-            return bz2.BZ2Decompressor().decompress(head, HEAD)
+            return bz2.BZ2Decompressor().decompress(head, most)
         if head.startswith((b"\xfd7zXZ\x00", b"\x5d\x00\x00")):
-            return lzma.LZMADecompressor(memlimit=256 * 1024 * 1024).decompress(head, HEAD)
+            return lzma.LZMADecompressor(memlimit=256 * 1024 * 1024).decompress(head, most)
     except _DAMAGED:
         return None
     return None

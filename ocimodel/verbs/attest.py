@@ -20,9 +20,11 @@ from ocimodel.keys.public import PublicKey
 from ocimodel.keys.sealing import sign_statement
 from ocimodel.keys.signer import Signer
 from ocimodel.oci import media
+from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.reference import Reference
 from ocimodel.stores.opening import Access, open_store, target_of
+from ocimodel.stores.protocol import Store
 from ocimodel.trust.attestations import attestations
 from ocimodel.trust.judge import Status
 from ocimodel.verbs.attaching import store_attachment
@@ -83,16 +85,30 @@ def attest(
         raise UsageError(f"{format[:40]!r} is no format of statements", hint=f"Choose one of {', '.join(FORMATS)}.")
     with open_store(reference, access) as store:
         subject, _ = store.get_manifest(target_of(reference, store))
-        try:
-            statement = attestation_statement(subject.digest, kind, predicate)
-        except FormatError as error:
-            raise ConfigurationError(error.message, hint="The predicate must be one JSON object.") from None
-        if format == legacy.FORMAT:
-            manifest, created = append_attestation(store, subject, signer, kind, statement)
-        else:
-            bundle = sign_statement(signer, statement)
-            attachment = attach(bundle, subject, predicate_type=kind, keyid=signer.public.keyid)
-            manifest, created = attachment.descriptor.digest, store_attachment(store, subject, attachment)
+        return attest_subject(store, reference, subject, signer, kind, predicate, format=format)
+
+
+def attest_subject(
+    store: Store,
+    reference: Reference,
+    subject: Descriptor,
+    signer: Signer,
+    kind: str,
+    predicate: bytes,
+    *,
+    format: str = SIGSTORE.format,  # noqa: A002
+) -> Signed:
+    """As `attest`, for a manifest that has been fetched, or put, already; ``kind`` is a URI."""
+    try:
+        statement = attestation_statement(subject.digest, kind, predicate)
+    except FormatError as error:
+        raise ConfigurationError(error.message, hint="The predicate must be one JSON object.") from None
+    if format == legacy.FORMAT:
+        manifest, created = append_attestation(store, subject, signer, kind, statement)
+    else:
+        bundle = sign_statement(signer, statement)
+        attachment = attach(bundle, subject, predicate_type=kind, keyid=signer.public.keyid)
+        manifest, created = attachment.descriptor.digest, store_attachment(store, subject, attachment)
     return Signed(
         subject=reference.at(subject.digest),
         signature=reference.tagged(None).at(manifest),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from ocimodel.attest.testresult import Result
 from ocimodel.errors import NotFoundError, OcimodelError, UsageError
 from ocimodel.keys.signer import Signer
 from ocimodel.model.packing import prepare
@@ -29,6 +30,8 @@ from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.places import usable_cache_dir
 from ocimodel.transfer.pushing import Pushing
 from ocimodel.transfer.upload import SMALL, Upload, upload_all
+from ocimodel.verbs.attest import attest_subject
+from ocimodel.verbs.examine import ScanMode, scanned
 from ocimodel.verbs.indexing import Indexer, attach_index
 from ocimodel.verbs.sign import Signed, checked_annotations, sign_subject
 
@@ -46,6 +49,9 @@ class Pushed:
     total_bytes: int
     sent_bytes: int
     signature: Signed | None
+    scan: Result | None = None
+    """What was found in the files, where that was asked for; ``attestation`` is the statement that says so."""
+    attestation: Signed | None = None
 
 
 def push(
@@ -61,6 +67,7 @@ def push(
     extra_tags: Sequence[str] = (),
     rehash: bool = False,
     chunk_algorithm: str = "blake3",
+    attest_scan: ScanMode | None = None,
     now: datetime | None = None,
 ) -> Pushed:
     """Pack ``directory`` and push it.
@@ -71,16 +78,19 @@ def push(
         extra_tags: more tags that move to the artifact.
         rehash: read every file, whatever the digest cache says.
         chunk_algorithm: of the chunk index, ``blake3`` or ``sha256``; it is part of the artifact.
+        attest_scan: attach what a look into the files finds, by the same signer; ``refuse`` sends nothing where
+            that is FAILED.
 
     Raises:
         UsageError: a reference with a digest, a directory without files, annotations without a key.
         UnsafePathError, IntegrityError: a file that cannot travel, or that changes while it is read.
         ConfigurationError: the provenance is malformed.
+        GateError: the files failed the scan, and ``refuse`` was asked for.
     """
     if reference.digest:
         raise UsageError("a digest cannot be pushed to", hint="Write HOST/REPOSITORY:TAG.")
-    if (annotations or expires) and signer is None:
-        raise UsageError("annotations and an expiry belong to a signature", hint="Add --sign --key KEY.")
+    if (annotations or expires or attest_scan) and signer is None:
+        raise UsageError("annotations, an expiry and a scan are signed", hint="Add --sign --key KEY.")
     checked_annotations(annotations or {})
     tags = [reference.tag or DEFAULT_TAG, *extra_tags]
     for tag in tags:
@@ -91,6 +101,7 @@ def push(
             )
     provenance_bytes([], provenance)  # what is malformed is refused before a byte moves
     packing = prepare(directory)
+    found = scanned(packing.plan.files, attest_scan) if attest_scan else None
     place = None if rehash else usable_cache_dir()
     cache = DigestCache(place)
     indexer = Indexer(packing, chunk_algorithm, place if cache.usable else None)
@@ -117,8 +128,12 @@ def push(
         subject = store.put_manifest(packed.manifest, media.OCI_MANIFEST)
         if index is not None:
             attach_index(store, subject, index)
-        signature = None
+        signature = attestation = None
         if signer is not None:
+            if found is not None:
+                attestation = attest_subject(
+                    store, reference, subject, signer, media.TEST_RESULT, found.predicate()
+                )
             signature = sign_subject(
                 store, reference, subject, signer, annotations=annotations, expires=expires, now=now
             )
@@ -132,6 +147,8 @@ def push(
         total_bytes=sum(item.size for item in sent),
         sent_bytes=sum(item.size for item in sent if item.sent),
         signature=signature,
+        scan=found,
+        attestation=attestation,
     )
 
 
