@@ -46,10 +46,9 @@ def test_a_result_by_cosign_counts(
     distribution: RealRegistry, model: Path, key: Pair, cosign_key: CosignKey, tmp_path: Path
 ) -> None:
     reference = pushed(model, distribution.fresh())
-    sign = ("sign", reference, "--key", key.private, "--require-attestation", "test-result")
-    sign = (*sign, "--attestation-key", cosign_key.public)
+    trusted = ("--require-attestation", "test-result", "--attestation-key", cosign_key.public)
     predicate = tmp_path / "result.json"
     for outcome, code in (("FAILED", 19), ("PASSED", 0)):
         predicate.write_text(json.dumps({"result": outcome, "configuration": [{"name": "suite"}]}))
         cosign_attest(reference, cosign_key, media.TEST_RESULT, predicate)
-        assert run(*sign).code == code
+        assert run("sign", reference, "--key", key.private, *trusted).code == code
