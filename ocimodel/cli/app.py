@@ -69,6 +69,7 @@ COMMANDS: Mapping[str, str] = {
     "policy": "policy",
     "revoke": "revoke",
     "resign": "resign",
+    "scan": "scan",
     "cache": "cache",
     "login": "login",
     "logout": "login",

@@ -1,13 +1,11 @@
 """``ocimodel copy``."""
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ocimodel.cli import copying, options
+from ocimodel.cli import copying, options, sharing
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.text import plural, size, table
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from ocimodel.verbs.copy import Copied, Copier
 
 app = typer.Typer()
-
-MAX_LIST = 16 * 1024 * 1024
 
 Src = Annotated[
     str | None, options.argument("SRC", "What is copied; with --all-tags a repository; with --from-file nothing.")
@@ -52,6 +48,7 @@ FromFile = Annotated[
     ocimodel copy registry.example/ml/bert:1.4 oci:./models:bert --key signing.pub
     ocimodel copy registry.example/ml/bert mirror.example/ml/bert --all-tags --dry-run
     ocimodel copy --from-file models.txt mirror.example/ml
+    ocimodel copy --from-file models.txt mirror.example/ml --shard 0/4
     """,
 )
 def copy(
@@ -68,6 +65,8 @@ def copy(
     no_referrers: copying.NoReferrers = False,
     all_tags: AllTags = False,
     from_file: FromFile = None,
+    shard: sharing.ShardOption = None,
+    shards: sharing.Shards = None,
     dry_run: copying.DryRun = False,
 ) -> Answer:
     """Copy an artifact with all that refers to it, under the same digest.
@@ -79,9 +78,14 @@ def copy(
 
     judge = copying.judge(run, key or (), policy, name, context or (), enforce=enforce, verify=verify)
     wanted = copying.filtered(referrers or (), none=no_referrers)
+    mine = sharing.share(run, shard, shards)
     with Copier(run.access, judge=judge, wanted=wanted, dry_run=dry_run, meter=run.meter, now=run.now) as copier:
         found = _Batch(run, dry_run=dry_run)
-        pairs = list(_pairs(run, copier, src, dst, all_tags=all_tags, from_file=from_file))
+        pairs = [
+            pair
+            for pair in _pairs(run, copier, src, dst, all_tags=all_tags, from_file=from_file)
+            if mine.owns(_place(*pair))
+        ]
         for source, outcome in copier.copy_all(pairs):
             found.add(source, outcome)
     return found.answer()
@@ -176,6 +180,11 @@ class _Batch:
         }
 
 
+def _place(source: "Reference", target: "Reference") -> str:
+    """What decides which share a copy belongs to: those that go to one place stay in one process, in order."""
+    return f"{target.name}:{target.tag or source.tag or source.digest or ''}"
+
+
 def _rank(error: OcimodelError) -> int:
     return SEVERITY.index(error.exit_code) if error.exit_code in SEVERITY else len(SEVERITY)
 
@@ -191,7 +200,7 @@ def _pairs(
             raise UsageError("--from-file names what is copied", hint="Give at most a prefix besides: HOST/PREFIX.")
         prefix = Reference.parse(src) if src is not None else None
         run.requested = from_file
-        for words in _lines_of(from_file):
+        for words in sharing.lines(from_file, most=2, wanted="SRC DST"):
             source = Reference.parse(words[0])
             if len(words) == 2:
                 yield source, Reference.parse(words[1])
@@ -213,28 +222,3 @@ def _pairs(
         raise UsageError("--all-tags copies a repository", hint="Give SRC and DST without tags and digests.")
     for tag in copier.tags(source):
         yield source.tagged(tag), target.tagged(tag)
-
-
-def _lines_of(path: str) -> list[list[str]]:
-    """The words of each line that says something; ``#`` begins a remark."""
-    try:
-        if path == "-":
-            data = sys.stdin.buffer.read(MAX_LIST + 1)
-        else:
-            with Path(path).open("rb") as file:
-                data = file.read(MAX_LIST + 1)
-        text = data.decode("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is not UTF-8"
-        raise UsageError(f"cannot read --from-file {path}: {why}", hint="Check the path of the file.") from None
-    if len(data) > MAX_LIST:
-        raise UsageError(f"--from-file {path} has more than 16 MiB", hint="Split it.")
-    found: list[list[str]] = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        words = line.split()
-        if not words or words[0].startswith("#"):
-            continue
-        if len(words) > 2:
-            raise UsageError(f"--from-file {path}, line {number}: more than SRC and DST", hint="Write SRC DST.")
-        found.append(words)
-    return found

@@ -22,6 +22,7 @@ _DIGEST = r"sha256:[0-9a-f]{64}|sha512:[0-9a-f]{128}"
 _TAG = r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
 _ROUTES = (
     ("ping", re.compile(r"/v2/?()()")),
+    ("catalog", re.compile(r"/v2/_catalog()()")),
     ("token", re.compile(r"/token()()")),
     ("uploads", re.compile(rf"/v2/({_NAME})/blobs/uploads/?()")),
     ("upload", re.compile(rf"/v2/({_NAME})/blobs/uploads/([A-Za-z0-9_-]+)")),
@@ -159,6 +160,14 @@ class Routes:
             headers["OCI-Filters-Applied"] = "artifactType"
         page, link = self._page(request, entries, self._start(request, len(entries)))
         return self._encoded(Response(200, headers | link, index_of(page)))
+
+    def _get_catalog(self, request: Request, _blocks: Blocks) -> Response:
+        with self._registry.lock:
+            names = sorted(self._registry.repositories)
+        page, link = self._page(request, names, self._start(request, len(names)))
+        return Response(
+            200, {"Content-Type": "application/json"} | link, json.dumps({"repositories": page}).encode()
+        )
 
     def _get_tags(self, request: Request, _blocks: Blocks) -> Response:
         with self._registry.lock:
