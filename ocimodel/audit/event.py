@@ -60,6 +60,8 @@ class Event:
     policy: Mapping[str, str | None] | None = None
     context: Mapping[str, str] = field(default_factory=dict)
     durations: Mapping[str, int] = field(default_factory=dict)
+    gates: Sequence[Mapping[str, Any]] = ()
+    promotion: Mapping[str, Any] | None = None
 
     @property
     def subject(self) -> str | None:
@@ -97,6 +99,10 @@ class Event:
             "actor": {"uid": self.actor.uid, "ciRun": self.actor.ci_run},
             "tool": {"version": self.tool},
         }
+        if self.gates:
+            event["data"]["gates"] = [dict(gate) for gate in self.gates]
+        if self.promotion is not None:
+            event["data"]["promotion"] = dict(self.promotion)
         return event
 
     def line(self) -> bytes:
@@ -105,8 +111,8 @@ class Event:
         event = _bounded(self.to_dict(), "", cut)
         data = _encode(event, cut)
         # What grows with what others wrote goes first; who, what and the verdict always stay.
-        for key, nothing in (("context", {}), ("signers", []), ("reasons", [])):
-            if len(data) > MAX_BYTES:
+        for key, nothing in (("context", {}), ("signers", []), ("gates", []), ("reasons", [])):
+            if len(data) > MAX_BYTES and event["data"].get(key):
                 event["data"][key] = nothing
                 cut.append(key)
                 data = _encode(event, cut)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ocimodel.verbs.promote_status import Standing
 
 RUN = "run"
+_AUDITED = frozenset({"sequence", "summary", "summaryWritten", "expires", "keyid", "movedTags"})
 
 
 class DefaultsToRun(TyperGroup):
@@ -140,18 +141,29 @@ def promote(
         context=run.context,
     )
 
+    run.promotion = {
+        "source": str(wish.source),
+        "channel": str(wish.target),
+        "version": version,
+        "dryRun": dry_run,
+        "reason": reason,
+    }
+
     def report(gates: "Gates") -> None:
         run.judged(gates.verdict)
-        run.partial |= {"dryRun": dry_run, "gates": _gates(gates)}
+        run.gates = _gates(gates)
+        run.partial |= {"dryRun": dry_run, "gates": run.gates}
         run.explain = lambda _failure: Answer(
             text="\n".join(_table(gates)), signers=verdicts.signers(gates.verdict)
         )
 
     done = verb.promote(wish, access=run.access, now=run.now, dry_run=dry_run, meter=run.meter, report=report)
     said = verdicts.answered(done.gates.verdict)
+    document = _promotion(done)
+    run.promotion |= {key: value for key, value in document.items() if key in _AUDITED}
     text = "\n".join(_would(done)) if dry_run else str(done.target)
     return Answer(
-        text=text, reference=str(done.target), digest=str(done.digest), **said, more={"promotion": _promotion(done)}
+        text=text, reference=str(done.target), digest=str(done.digest), **said, more={"promotion": document}
     )
 
 

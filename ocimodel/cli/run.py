@@ -76,6 +76,9 @@ class Run:
         self.environment: str | None = None
         self.policy: Mapping[str, str | None] | None = None
         self.context: Mapping[str, str] = {}
+        self.gates: Signers = ()
+        """What became of each gate of a promotion, for the audit event."""
+        self.promotion: dict[str, Any] | None = None
         self.partial: dict[str, Any] = {}
         """Members of the JSON document that hold however the command ends."""
         self.explain: Callable[[OcimodelError], Answer | None] = lambda _error: None
@@ -255,6 +258,8 @@ class Run:
             policy=self.policy,
             context=self.context,
             durations={"totalMs": int((time.monotonic() - self._began) * 1000)},
+            gates=self.gates,
+            promotion=self.promotion,
         )
 
 

@@ -27,14 +27,15 @@ from ocimodel.trust.fields import optional_duration, strings, text
 MAX_WINDOWS: Final = 256
 DATA_ROLES: Final = frozenset({"training-data", "validation-data", "evaluation-data"})
 STRONG: Final[Mapping[str, int]] = {"sha256": 64, "sha384": 96, "sha512": 128, "sha3_256": 64, "sha3_512": 128}
-"""Digests that pin data, and how many hex digits each has; BLAKE3 as well, and what Go calls a ``dirHash``."""
+"""Digests that pin data, and how many hex digits each has; BLAKE3 as well, and what Go calls a ``dirHash``. A commit
+of git is SHA-1, and pins no data."""
 _OTHERS = frozenset({"blake3", "dirHash"})
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _WALL = re.compile(rf"(?:({'|'.join(_DAYS)}) )?([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _LOCAL = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d", re.ASCII)
 _TOKEN = re.compile(r"\s*([()]|[A-Za-z0-9.+:-]+)\s*", re.ASCII)
 _DAY, _WEEK = 24 * 60, 7 * 24 * 60
-_MAX_EXPRESSION = 1024
+_MAX_EXPRESSION = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,8 @@ artifact is judged once more, as it lies there; then the version tag, which neve
 Interrupted anywhere and run again, it ends the same, and adds no second summary: of one that still holds under the
 same policy nothing is written. It neither packs nor re-signs anything: the digest before is the digest after.
 
-Two promoters at once may both write a summary; the numbers are clocks in milliseconds, so the later one wins.
+Two promoters at once may both write a summary; the numbers are clocks in milliseconds, and the channel is left to
+the higher one. Registries know no compare-and-swap, so an instant remains between looking and writing.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from ocimodel.stores.facts import is_fallback_tag
 from ocimodel.stores.opening import Access, mount_source, open_store, target_of
 from ocimodel.stores.protocol import Store
 from ocimodel.transfer import replica
-from ocimodel.transfer.closure import ALL, closure_of
+from ocimodel.transfer.closure import ALL, Closure, closure_of
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.replica import Plan, Route
 from ocimodel.trust.claims import format_time
@@ -47,6 +48,8 @@ from ocimodel.verbs.promote_asked import Wanted
 from ocimodel.verbs.promote_gates import Gates, judge, unless_frozen
 
 VALIDITY = timedelta(days=7)
+_TRIES = 3
+"""How often a channel is moved that somebody else moves at the same time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -202,7 +205,7 @@ class _Promotion:
                 if problem is not None:
                     raise GateError(problem.detail, reason=problem.reason)
                 moved += replica.tag(route, closure, [wish.version])
-            moved += replica.tag(route, closure, [self._there.channel])
+            moved += self._move(route, closure, number)
         return Promoted(
             target=wish.target.tagged(self._there.channel).at(root.digest),
             source=wish.source.at(root.digest),
@@ -313,6 +316,27 @@ class _Promotion:
                 reason="promotion",
                 hint="No tag was moved. Run it again; see ocimodel tree on the target.",
             )
+
+    def _move(self, route: Route, closure: Closure, number: int) -> list[str]:
+        """Move the channel, unless somebody else's promotion with a higher number was faster.
+
+        Registries know no compare-and-swap. So it looks before and after: of two at once, the lower number gives way.
+        """
+        root, channel = closure.root, self._there.channel
+        moved: list[str] = []
+        for _ in range(_TRIES):
+            ahead = max((item.sequence for item in self._current(route.target, root.digest)), default=0)
+            if ahead > number:
+                raise GateError(
+                    f"gate rollback: another promotion to {channel} came first, with the number {ahead}",
+                    reason="overtaken",
+                    hint="The channel was left alone. See ocimodel promote status; to go back, add --rollback.",
+                )
+            now_moved = replica.tag(route, closure, [channel])
+            moved = moved or now_moved
+            if not now_moved or self._runs(route.target, root):
+                break
+        return moved
 
 
 def _checked(wish: Wish) -> str:

@@ -87,7 +87,9 @@ def asked(
     """
     more = rules.promotion
     remaining = max(filter(None, (wanted.remaining, more.remaining)), default=None)
-    if remaining is not None:
+    if remaining is not None and found.lacking:
+        yield Outcome(name="remaining-validity", skipped="too few signatures count as it is")
+    elif remaining is not None:
         finding = _remaining(found, rules, remaining, now)
         yield Outcome(
             name="remaining-validity", finding=finding, passed="enough signatures are good for long enough"
