@@ -2,16 +2,16 @@
 
     by digest      manifests, blobs       the mirrors that may ``pull``, in order, then the registry
     by name        tags                   the mirrors that may ``resolve``, in order, then the registry
-    what changes   lists of referrers,    the registry; `nearby` is what the first mirror that may ``resolve`` shows
+    what changes   lists of referrers,    the registry; `nearby` is what the mirrors that may ``resolve`` show
                    lists of tags
     writing                               the registry
 
-Guarantees: as long as the registry can be asked, a mirror costs time and nothing else. One that does not answer,
-has no such thing, refuses, or sends other bytes than were asked for is passed over, and what it says is never the
-reason of an error: that is the registry's answer, or that it cannot be asked (75). Bytes are held against their
-digests as ever, here or by whoever reads them, who says so (`doubt`): then the registry is asked for them, and the
-mirrors that gave some are asked no more. Each host gets its own credentials and headers, and the name is the
-registry's.
+Guarantees: as long as the registry can be asked, a mirror costs time and nothing else; one that may resolve can
+also show a tag where it was. One that does not answer, has no such thing, refuses, or sends other bytes than were
+asked for is passed over, and what it says is never the reason of an error: that is the registry's answer, or that
+it cannot be asked (75). Bytes are held against their digests as ever, here or by whoever reads them, who says so
+(`doubt`): then the registry is asked for them, and the mirrors that gave some are asked no more. Each host gets its
+own credentials and headers, and the name is the registry's.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ from typing import TypeVar
 
 from ocimodel.errors import (
     AuthenticationError,
+    FormatError,
     IntegrityError,
     NotFoundError,
     OcimodelError,
     RejectedError,
     UnavailableError,
 )
+from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
-from ocimodel.stores.facts import digest_of, is_fallback_tag
+from ocimodel.stores.facts import digest_of, examine, is_fallback_tag
 from ocimodel.stores.http.policy import Patience
 from ocimodel.stores.protocol import BlobStream, Progress, ReferrerList, Source, Store, no_progress
 from ocimodel.stores.registry import RegistryStore
@@ -89,7 +91,7 @@ class _Hosts:
 
 
 class MirroredStore:
-    """``near``: lists of referrers are as the first mirror that may resolve shows them."""
+    """Views of one repository: the whole one, and the one of which `nearby` tells."""
 
     def __init__(self, mirrors: Sequence[Mirror], registry: RegistryStore) -> None:
         self._hosts = _Hosts(mirrors, registry)
@@ -112,11 +114,20 @@ class MirroredStore:
     def get_manifest(self, target: str | Digest) -> tuple[Descriptor, bytes]:
         digest = digest_of(target)
         if digest is None and is_fallback_tag(str(target)):  # a list of referrers, or as good as one
-            return self._listing(lambda store: store.get_manifest(target))
-        return self._first(digest, lambda store: store.get_manifest(target))
+            return self._shown(lambda store: store.get_manifest(target))[0]
+        return self._first(digest, lambda store: self._manifest(store, target))
+
+    def _manifest(self, store: RegistryStore, target: str | Digest) -> tuple[Descriptor, bytes]:
+        """Raises FormatError where a mirror has something else under a tag: a page to log in at, perhaps."""
+        found, raw = store.get_manifest(target)
+        if store is not self._registry:
+            examine(raw, found.media_type)
+            if found.media_type not in media.MANIFESTS | media.INDEXES:
+                raise FormatError(f"{self.name}:{target} has no manifest")
+        return found, raw
 
     def resolve(self, target: str | Digest) -> Descriptor:
-        return self._first(digest_of(target), lambda store: store.resolve(target))
+        return self.get_manifest(target)[0]
 
     def blob_size(self, digest: Digest) -> int | None:
         def ask(store: RegistryStore) -> int | None:
@@ -201,22 +212,32 @@ class MirroredStore:
         return near
 
     def referrers(self, subject: Digest, *, limit: int = 100_000) -> ReferrerList:
-        return self._listing(lambda store: store.referrers(subject, limit=limit))
+        lists = self._shown(lambda store: store.referrers(subject, limit=limit))
+        if len(lists) == 1:
+            return lists[0]
+        entries = tuple({entry.digest: entry for listed in lists for entry in listed.entries}.values())
+        complete = all(listed.complete for listed in lists) and len(entries) <= limit
+        return ReferrerList(entries=entries[:limit], complete=complete)
 
     def tags(self) -> list[str]:
         return self._registry.tags()
 
-    def _listing(self, ask: Callable[[RegistryStore], _T]) -> _T:
+    def _shown(self, ask: Callable[[RegistryStore], _T]) -> Sequence[_T]:
+        """What the registry says; nearby, what each mirror that may resolve says. At least one answer."""
         if not self._near:
-            return ask(self._registry)
-        mirror = next((one for one in self._hosts.mirrors if one.resolves and one.usable), None)
-        if mirror is None:
-            raise UnavailableError(f"no mirror of {self.name} answers")
-        try:
-            return ask(mirror.store)
-        except (UnavailableError, AuthenticationError) as error:
-            mirror.failed(error)
-            raise
+            return [ask(self._registry)]
+        answers: list[_T] = []
+        failure: OcimodelError = UnavailableError(f"no mirror of {self.name} can be asked")
+        for mirror in self._hosts.mirrors:
+            if mirror.resolves and mirror.usable:
+                try:
+                    answers.append(ask(mirror.store))
+                except _PASSED_OVER as error:
+                    mirror.failed(error)
+                    failure = error
+        if not answers:
+            raise failure
+        return answers
 
     # Writing
 

@@ -21,7 +21,7 @@ from ocimodel.errors import DigestMismatchError, FormatError
 from ocimodel.model import group
 from ocimodel.model.tarball import BLOCK, END, header
 from ocimodel.oci.digest import Checked, Digest
-from ocimodel.stores.protocol import Progress
+from ocimodel.stores.protocol import Progress, Store, doubt
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.parallel import run_all
 from ocimodel.transfer.spans import Spans
@@ -43,12 +43,16 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What is to be written: ``open`` gives the bytes, which have to be those of ``digest``."""
+    """What is to be written: ``open`` gives the bytes, which have to be those of ``digest``.
+
+    ``store``: where they come from; told where they are wrong, it may have others.
+    """
 
     name: str
     size: int
     digest: Digest
     open: Callable[[], AbstractContextManager[BinaryIO]]
+    store: Store | None = None
 
 
 def lay_out(sizes: Sequence[tuple[str, int]]) -> tuple[list[Member], int]:
@@ -87,6 +91,16 @@ def write(spans: Spans, contents: Sequence[Content], meter: Meter) -> int:
         content = by_name[member.name]
         if _is_there(spans, member, content, progress):
             return 0
+        try:
+            fill(member, content, progress)
+        except DigestMismatchError as error:
+            if content.store is None or not doubt(content.store, content.digest, error):
+                raise
+            progress(-member.size)
+            fill(member, content, progress)
+        return member.size
+
+    def fill(member: Member, content: Content, progress: Progress) -> None:
         checked = Checked(content.digest, member.size, f"{content.digest}, which goes into {member.name},")
         with content.open() as file:
             while block := file.read(_READ):
@@ -94,7 +108,6 @@ def write(spans: Spans, contents: Sequence[Content], meter: Meter) -> int:
                 spans.write(member.content + checked.count - len(block), block)
                 progress(len(block))
         checked.finish()
-        return member.size
 
     meter.begin("saving", sum(member.size for member in members))
     try:

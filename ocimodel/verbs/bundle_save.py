@@ -138,6 +138,7 @@ class _Gathered:
     facts: dict[Digest, Facts] = field(default_factory=dict)
     manifests: dict[Digest, tuple[int, _Open]] = field(default_factory=dict)
     blobs: dict[Digest, tuple[int, _Open]] = field(default_factory=dict)
+    stores: dict[Digest, Store] = field(default_factory=dict)
     absent: dict[Digest, int] = field(default_factory=dict)
     tags: dict[str, tuple[Descriptor, bytes]] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -155,6 +156,7 @@ class _Gathered:
                 self.absent[blob.digest] = blob.size
             else:
                 self.blobs.setdefault(blob.digest, (blob.size, _reader(store, blob)))
+                self.stores.setdefault(blob.digest, store)
 
     def _add_manifest(self, descriptor: Descriptor, raw: bytes, store: Store, closure: Closure) -> None:
         self.facts[descriptor.digest] = examine(raw, descriptor.media_type)
@@ -200,7 +202,7 @@ class _Gathered:
         for digest in self.blobs.keys() - used - self.manifests.keys():
             self.blobs.pop(digest)  # the config of a list of signatures that was merged with another
         contents = [
-            Content(name=blob_name(digest), size=size, digest=digest, open=opened)
+            Content(name=blob_name(digest), size=size, digest=digest, open=opened, store=self.stores.get(digest))
             for digest, (size, opened) in {**self.blobs, **self.manifests}.items()
         ]
         contents += [

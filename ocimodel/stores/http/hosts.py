@@ -184,7 +184,7 @@ class _Reader:
         )
 
     def _address(self, url: str, table: Mapping[str, Any], where: str) -> tuple[Origin, str]:
-        text = url if url.startswith("http") else f"https://{url}"
+        text = url if "://" in url else f"https://{url}"
         try:
             origin, parts = Origin.of(text), urlsplit(text)
         except ValueError:
