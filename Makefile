@@ -10,7 +10,7 @@ BIN := $(VENV)/bin
 PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
 BENCH_ARGS ?=
 
-.PHONY: help demo test bench peers lint format dev clean
+.PHONY: help demo pipeline test bench peers lint format dev clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -18,6 +18,10 @@ help: ## list the targets
 
 demo: $(VENV)/.installed ## the whole story on an embedded layout, in seconds
 	$(BIN)/ocimodel demo
+
+pipeline: $(VENV)/.dev ## train, evaluate, sign only what passed, train again; in seconds
+	@rm -rf build/pipeline
+	@PATH="$(CURDIR)/$(BIN):$$PATH" examples/pipeline/pipeline.sh build/pipeline
 
 test: $(VENV)/.dev peers ## the whole suite, against real registries and peers
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

@@ -71,6 +71,29 @@ def test_a_chain_is_followed_and_each_edge_verified(world: World, registry: Host
     assert (base["relation"], base["verified"], base["model"]["bases"]) == ("finetune", True, [])
 
 
+def test_in_a_layout_bases_are_found_by_their_digest(world: World, tmp_path: Path) -> None:
+    base = push(world, f"oci:{tmp_path}/models:base", key=world.key)
+    digest = base.rpartition("@sha256:")[2]
+    tuned = push(
+        world, f"oci:{tmp_path}/models:tuned", {"name": "base", "digest": {"sha256": digest}}, key=world.key
+    )
+    (found,) = document(tuned, "--key", world.pub)["bases"]
+    assert (found["verified"], found["model"]["verified"]) == (True, True)
+    assert found["model"]["digest"] == f"sha256:{digest}"
+    for hexadecimal in ("1" * 64, "1"):
+        elsewhere = {"name": "base", "digest": {"sha256": hexadecimal}}
+        (found,) = document(push(world, f"oci:{tmp_path}/models:lost", elsewhere))["bases"]
+        assert (found["note"], found["model"]) == ("is in no registry that could be asked", None)
+
+
+def test_no_record_opens_another_layout(world: World, tmp_path: Path) -> None:
+    base = push(world, f"oci:{tmp_path}/private:base")
+    for place in ("models", "private"):
+        tuned = push(world, f"oci:{tmp_path}/{place}:tuned", {"uri": f"oci://{base}"})
+        (found,) = document(tuned)["bases"]
+        assert (found["note"], found["model"]) == ("lies at a layout, which was not to be asked", None)
+
+
 def test_what_nobody_signed_is_not_verified(world: World, registry: HostileRegistry) -> None:
     chain(world, registry.host, signed=False)
     found = document(f"{registry.host}/ml/small:v1", "--key", world.pub)

@@ -453,7 +453,8 @@ def test_an_evaluator_scans_what_it_pulled(world: World) -> None:
     assert ran.document["result"]["outcome"] == "PASSED"
     assert scan(world, world.model, "--json").document["signature"]["created"] is False, "the same bytes"
     assert sign(world, *by_key(world, "scan")).code == 0
-    assert sign(world, *by_key(world)).code == 19
+    refused = sign(world, *by_key(world))
+    assert (refused.code, refused.error[0]) == (19, "REFUSED: no attestation test-result")
 
 
 def test_a_scan_of_other_files_is_not_attested(world: World) -> None:

@@ -161,17 +161,24 @@ def outcome_of(predicate: Mapping[str, Any]) -> str:
     return said if isinstance(said, str) and said in OUTCOMES else ""
 
 
+def by_scanner(predicate: Mapping[str, Any]) -> bool:
+    """Whether the scanner says it, and not an evaluation or somebody else's tests."""
+    listed = predicate.get("configuration")
+    items = listed if isinstance(listed, list) else []
+    return any(isinstance(item, dict) and item.get("uri") == media.SCAN for item in items)
+
+
 def demanded(*, scan: bool) -> dict[str, Any]:
     """The JSON Schema of a result that passed: by the scanner, or by anything but the scanner.
 
     A clean scan must not stand for an evaluation, nor the other way round; both are results of tests.
     """
-    by_scanner = {"contains": {"properties": {"uri": {"const": media.SCAN}}, "required": ["uri"]}}
+    scanner = {"contains": {"properties": {"uri": {"const": media.SCAN}}, "required": ["uri"]}}
     return {
         "properties": {
             "result": {"const": "PASSED"},
             "failedTests": {"type": "array", "maxItems": 0},
-            "configuration": {"type": "array", **(by_scanner if scan else {"not": by_scanner})},
+            "configuration": {"type": "array", **(scanner if scan else {"not": scanner})},
         },
         "required": ["result", "configuration"],
     }

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Final
 
 from ocimodel.attest.predicates import predicate_type
-from ocimodel.attest.testresult import demanded, outcome_of
+from ocimodel.attest.testresult import by_scanner, demanded, outcome_of
 from ocimodel.errors import SEVERITY, ConfigurationError, GateError
 from ocimodel.oci import media
 from ocimodel.oci.digest import Digest
@@ -123,22 +123,34 @@ def _stands(finding: Finding) -> bool:
 
 
 def _plainly(gated: Gated, finding: Finding) -> Finding:
-    """``finding``, in the words of the test result that is behind it."""
+    """``finding``, in the words of the test results that are behind it."""
     said = next(_contrary(gated), None)
-    if said is None or said.candidate.statement is None:
-        return finding
-    failed = said.candidate.statement.predicate.get("failedTests")
-    names = ", ".join(str(name)[:120] for name in failed[:5]) if isinstance(failed, list) else ""
-    who = said.signer.opening.identity if said.signer else said.keyid
-    detail = f"the attestation {gated.gate.title} by {who} says FAILED{f': {names}' if names else ''}"
-    return replace(finding, detail=detail)
+    if said is not None and said.candidate.statement is not None:
+        failed = said.candidate.statement.predicate.get("failedTests")
+        names = ", ".join(str(name)[:120] for name in failed[:5]) if isinstance(failed, list) else ""
+        who = said.signer.opening.identity if said.signer else said.keyid
+        detail = f"the attestation {gated.gate.title} by {who} says FAILED{f': {names}' if names else ''}"
+        return replace(finding, detail=detail)
+    if gated.failing and not any(_is_kind(gated.gate, item) for item, _ in gated.failing):
+        return replace(finding, reason="missing-attestation", detail=f"no attestation {gated.gate.title}")
+    return finding
 
 
 def _contrary(gated: Gated) -> Iterator[Judged]:
     for item, _ in gated.failing:
         statement = item.candidate.statement
-        if item.status is Status.GOOD and statement is not None and outcome_of(statement.predicate) == "FAILED":
+        good = item.status is Status.GOOD and _is_kind(gated.gate, item)
+        if good and statement is not None and outcome_of(statement.predicate) == "FAILED":
             yield item
+
+
+def _is_kind(gate: Gate, item: Judged) -> bool:
+    """Whether it is what ``gate`` asks for, passed or not: a gate of ours tells scans and evaluations apart."""
+    statement = item.candidate.statement
+    for scan in (True, False):
+        if statement is not None and gate.schema == demanded(scan=scan):
+            return by_scanner(statement.predicate) is scan
+    return True
 
 
 def _met(name: str, item: Judged) -> Met:

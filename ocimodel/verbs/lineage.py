@@ -1,8 +1,8 @@
 """Where a model comes from: its base models, theirs, and so on, by digests.
 
-Guarantees: only bases that a provenance pins by a digest are followed, and only to the registry of the model
-itself and to hosts that the caller named: a provenance is anybody's text, and must not make this machine call on
-strangers. An edge is verified where the policy passes the artifact whose provenance states it, since the
+Guarantees: only bases that a provenance pins by a digest are followed, and only to the registry or the layout of
+the model itself and to hosts that the caller named: a provenance is anybody's text, and must not make this machine
+call on strangers. An edge is verified where the policy passes the artifact whose provenance states it, since the
 signature covers that, and the base is pinned. At most `MAX_NODES` artifacts and `MAX_LEVELS` generations.
 """
 
@@ -99,7 +99,8 @@ class _Walk:
             if artifact.provenance is not None:
                 document = read_blob(store, artifact.provenance, limit=MAX_BYTES, what="provenance")
         pinned = reference.at(subject.digest)
-        bases = tuple(self._base(item, said, levels, above | {subject.digest}) for item in _bases(document))
+        above |= {subject.digest}
+        bases = tuple(self._base(item, said, levels, above, reference) for item in _bases(document))
         return Ancestor(reference=pinned, verified=verified, note=note, bases=bases)
 
     def _judge(self, store: Store, reference: Reference, raw: bytes) -> tuple[bool | None, bool, str]:
@@ -112,17 +113,21 @@ class _Walk:
         said = passed and verdict.verified is not None and not verdict.verified.files_only
         return passed, said, "; ".join(reason.detail for reason in verdict.reasons)
 
-    def _base(self, item: Mapping[str, Any], said: bool, levels: int, above: frozenset[Digest]) -> Base:
+    def _base(
+        self, item: Mapping[str, Any], said: bool, levels: int, above: frozenset[Digest], child: Reference
+    ) -> Base:
         uri, name = _text(item.get("uri")), _text(item.get("name"))
         notes = item.get("annotations")
         relation = _text(notes.get("relation")) if isinstance(notes, dict) else ""
         digest, target = _target(item, uri)
         note, model = "", None
+        beside = self._beside(child, digest) if target is None and digest and child.is_layout else None
+        target = target or beside
         if target is None:
             note = "is in no registry that could be asked" if digest else "is not pinned by a digest"
         elif target.digest in above:
             note = "is its own ancestor"
-        elif _host(target) not in self._hosts:
+        elif beside is None and _host(target) not in self._hosts:
             note = f"lies at {_host(target) or 'a layout'}, which was not to be asked"
         elif not levels or self._left <= 0:
             note = "is further than is followed"
@@ -140,6 +145,16 @@ class _Walk:
             note=note,
             model=model,
         )
+
+    def _beside(self, child: Reference, digest: str) -> Reference | None:
+        """What has this digest in the layout of ``child``: a layout has no address that a record could name."""
+        try:
+            found = child.tagged(None).at(Digest.parse(digest))
+            with open_store(found, self._access) as store:
+                store.get_manifest(target_of(found, store))
+        except OcimodelError:
+            return None
+        return found
 
 
 def _bases(document: bytes) -> list[Mapping[str, Any]]:
