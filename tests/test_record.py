@@ -321,7 +321,8 @@ def check_run(record: Record, run_id: str) -> None:
     assert data["uri"] == "s3://b/train"
     assert "digest" not in data, "eight characters prove nothing"
     assert data["annotations"]["mlflow.digest"] == "abcdef12"
-    assert found[media.METRICS] == [{"name": "accuracy", "value": "0.9", "source": "mlflow"}]
+    (metric,) = found[media.METRICS]
+    assert (metric["name"], metric["value"], metric["source"]) == ("accuracy", "0.9", "mlflow")
     assert found[media.CONTRIBUTORS] == ["alice"]
     assert found[media.EXPERIMENT]["run"] == "night"
     assert details["metadata"]["invocationId"] == f"mlflow:run/{run_id}"
@@ -356,6 +357,7 @@ def test_a_model_that_mlflow_logged(tmp_path: Path) -> None:
     assert record.model["created"] == "2026-11-01T10:00:00.5Z"
     assert record.environment == {"mlflow": "3.1.0", "python": "3.11.7", "sklearn": "1.5.0"}
     assert [item.uri for item in record.materials] == ["pkg:pypi/scikit-learn@1.5.0", "pkg:pypi/numpy"]
+    assert record.settings["flavors.sklearn.sklearn_version"] == "1.5.0"
 
 
 def test_dvc(tmp_path: Path) -> None:

@@ -1,17 +1,23 @@
 """``env``: where this very process runs, as the variables of a CI system say, and the packages around it.
 
 GitHub Actions, GitLab CI and Jenkins set theirs by themselves; Argo Workflows and Tekton set few or none, so the
-pipeline sets those of `_ARGO` and `_TEKTON` (docs/reference/model-yaml.md). Guarantees: only variables that are
-listed here are read, and none of them is a secret. What a CI system says of itself is self-declared like
-everything else in a record, until a policy asks for a signature that only that system can make.
+pipeline sets those of `_ARGO` and `_TEKTON`; the container image, which a job cannot know, is in `IMAGE` where
+the pipeline says it (docs/reference/model-yaml.md). Guarantees: only variables that are listed here are read, and
+none of them is a secret; credentials within their URLs are left out. What a CI system says of itself is
+self-declared like everything else in a record, until a policy asks for a signature that only that system can make.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from ocimodel.record.packages import installed
 from ocimodel.record.record import Material, Record
+
+IMAGE = ("OCIMODEL_JOB_IMAGE", "CI_JOB_IMAGE")
+"""Ours, which a pipeline sets, and GitLab's."""
+_PINNED = re.compile(r"(.+)@(sha256|sha512):([0-9a-f]{64,128})")
 
 
 def collect(env: Mapping[str, str]) -> Record:
@@ -19,8 +25,16 @@ def collect(env: Mapping[str, str]) -> Record:
     for detect in (_github, _gitlab, _jenkins, _tekton, _argo):
         found = detect(env)
         if found is not None:
-            return Record(materials=tuple(installed())).under(found)
-    return Record(materials=tuple(installed()))
+            return Record(materials=(*_image(env), *installed())).under(found)
+    return Record(materials=(*_image(env), *installed()))
+
+
+def _image(env: Mapping[str, str]) -> list[Material]:
+    """The container image, by its digest where its name has one."""
+    name = next((value.strip() for key in IMAGE if (value := env.get(key, ""))), "").removeprefix("oci://")
+    match = _PINNED.fullmatch(name)
+    digests = {match[2]: match[3]} if match else {}
+    return [Material.of("image", name="image", uri=f"oci://{name}", digests=digests)] if name else []
 
 
 def _record(
@@ -98,7 +112,7 @@ def _jenkins(env: Mapping[str, str]) -> Record | None:
 
 
 _TEKTON = ("TEKTON_PIPELINE_RUN", "TEKTON_PIPELINE", "TEKTON_NAMESPACE")
-_ARGO = ("ARGO_WORKFLOW_NAME", "ARGO_WORKFLOW_UID", "ARGO_WORKFLOW_NAMESPACE")
+_ARGO = ("ARGO_WORKFLOW_NAME", "ARGO_WORKFLOW_UID", "ARGO_WORKFLOW_NAMESPACE", "ARGO_WORKFLOW_TEMPLATE")
 
 
 def _tekton(env: Mapping[str, str]) -> Record | None:
@@ -110,11 +124,12 @@ def _tekton(env: Mapping[str, str]) -> Record | None:
 
 
 def _argo(env: Mapping[str, str]) -> Record | None:
-    name, uid, namespace = (env.get(variable, "") for variable in _ARGO)
+    name, uid, namespace, template = (env.get(variable, "") for variable in _ARGO)
     if not name:
         return None
     where = f"{namespace}/" if namespace else ""
-    return _given(env, builder="", invocation=f"argo:{where}{name}" + (f"/{uid}" if uid else ""))
+    builder = f"argo:{where}{template}" if template else ""
+    return _given(env, builder=builder, invocation=f"argo:{where}{name}" + (f"/{uid}" if uid else ""))
 
 
 def _given(env: Mapping[str, str], *, builder: str, invocation: str) -> Record:

@@ -41,11 +41,20 @@ def read(directory: Path, name: str) -> bytes | None:
 def read_yaml(directory: Path, name: str) -> dict[str, Any] | None:
     """A YAML mapping, its scalars as text."""
     data = read(directory, name)
-    return (
-        None
-        if data is None
-        else mapping(yamlio.load(data, str(directory / name), text=True), str(directory / name))
-    )
+    return None if data is None else mapping(parse_yaml(data, str(directory / name)), str(directory / name))
+
+
+def parse_yaml(data: bytes, what: str) -> Any:
+    """A YAML document, its scalars as text; what is null says nothing. Raises `ConfigurationError`."""
+    return _without_nulls(yamlio.load(data, what, text=True))
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nulls(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nulls(item) for item in value]
+    return "" if value in ("null", "Null", "NULL", "~") else value
 
 
 def read_json(directory: Path, name: str) -> dict[str, Any] | None:

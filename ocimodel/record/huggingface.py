@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ocimodel import yamlio
 from ocimodel.errors import ConfigurationError
 from ocimodel.record import documents
 from ocimodel.record.documents import items, obj, text
@@ -47,7 +46,7 @@ LEFT_OUT: Mapping[str, str] = {
     "that the card gives as base_model",
     "tokenizer_config.json: name_or_path": "the same of the tokenizer",
     "tokenizer_config.json: chat_template": "a program, which is one of the model's files",
-    "tokenizer_config.json: added_tokens_decoder": "the vocabulary, which is one of the model's files",
+    "tokenizer_config.json: added_tokens_decoder*": "the vocabulary, which is one of the model's files",
     "README.md: the text below the front matter": "it is one of the model's files",
 }
 """What these files state and the record does not repeat, and why."""
@@ -92,13 +91,13 @@ def _card(directory: Path) -> dict[str, Any] | None:
     if end is None:
         raise ConfigurationError(f"{directory / _README}: its front matter has no end")
     where = f"{directory / _README} (front matter)"
-    return documents.mapping(yamlio.load("\n".join(lines[1:end]).encode(), where, text=True), where)
+    return documents.mapping(documents.parse_yaml("\n".join(lines[1:end]).encode(), where), where)
 
 
 def _settings(directory: Path) -> dict[str, str]:
     found: dict[str, str] = {}
     for name, prefix in _SETTINGS.items():
-        passed_over = {key.partition(": ")[2] for key in LEFT_OUT if key.startswith(f"{name}: ")}
+        passed_over = {key.partition(": ")[2].rstrip("*") for key in LEFT_OUT if key.startswith(f"{name}: ")}
         document = documents.read_json(directory, name) or {}
         kept = {key: value for key, value in document.items() if key not in passed_over}
         found.update({f"{prefix}{key}": said for key, said in documents.texts(kept).items()})
@@ -175,7 +174,7 @@ def _listed(directory: Path) -> Iterator[Metric]:
     names = sorted(path.name for path in folder.glob("*.yaml")) if folder.is_dir() else []
     for name in names:
         raw = documents.read(directory, f".eval_results/{name}")
-        for entry in items(yamlio.load(raw or b"", str(folder / name), text=True)):
+        for entry in items(documents.parse_yaml(raw or b"", str(folder / name))):
             found, dataset = obj(entry), obj(obj(entry).get("dataset"))
             if value := text(found.get("value")):
                 more = {

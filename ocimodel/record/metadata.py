@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ocimodel import yamlio
 from ocimodel.errors import ConfigurationError, FormatError
 from ocimodel.jsonio import Node
 from ocimodel.record import documents
@@ -38,7 +37,7 @@ _MODEL = (
 def load(data: bytes, path: str) -> Record:
     """The record in the bytes of a file. Raises `ConfigurationError` with the path of the bad field."""
     suffix = Path(path).suffix.lower()
-    value = documents.parse_json(data, path) if suffix == ".json" else yamlio.load(data, path, text=True)
+    value = documents.parse_json(data, path) if suffix == ".json" else documents.parse_yaml(data, path)
     try:
         return _record(Node(documents.mapping(value, path)))
     except FormatError as error:

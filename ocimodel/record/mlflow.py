@@ -1,40 +1,87 @@
 """``mlflow:DIR``: a model that MLflow logged, a run of its file store, or a run as ``mlflow runs describe`` prints
 it.
 
-Takes from ``MLmodel``, ``requirements.txt``, ``python_env.yaml``; from a run's ``meta.yaml``, ``params``,
-``metrics``, ``tags`` and ``inputs``; from ``run.json``, the output of ``mlflow runs describe --run-id …``.
-Guarantees: files only; MLflow's dataset digests have eight characters and are annotations.
+Takes from ``MLmodel``, ``requirements.txt``, ``python_env.yaml``, ``conda.yaml``; from a run and from a logged
+model of the file store ``meta.yaml``, ``params``, ``metrics``, ``tags``, ``inputs`` and ``outputs``; from
+``run.json``, the output of ``mlflow runs describe --run-id …``. Guarantees: files only; MLflow's dataset digests
+have eight characters and are annotations. What has no place of its own in the record stands in its ``settings``
+(of the model) and ``experiment`` (of the run), under MLflow's name, but for what `LEFT_OUT` says.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from ocimodel.errors import ConfigurationError
 from ocimodel.record import documents
 from ocimodel.record.documents import epoch, items, obj, text
-from ocimodel.record.packages import requirements
+from ocimodel.record.mlflow_store import logged_model, run_of
+from ocimodel.record.packages import conda, requirement, requirements
 from ocimodel.record.record import Material, Metric, Record
 
-_MOST = 100_000
+LEFT_OUT: Mapping[str, str] = {
+    "MLmodel: artifact_path": "where one machine kept the files, if it is a path; else it is told",
+    "meta.yaml: artifact_uri": "the same",
+    "meta.yaml: artifact_location": "the same",
+    "run.json: info.artifact_uri": "the same",
+    "*: lifecycle_stage": "whether the store shows it",
+    "run.json: info.lifecycle_stage": "the same",
+    "meta.yaml: source_*": "the tags mlflow.source.* say it",
+    "meta.yaml: entry_point_name": "the tag mlflow.project.entryPoint says it",
+    "meta.yaml: destination_*": "how the store's own files hang together",
+    "meta.yaml: step": "when a model was linked to the run",
+    "meta.yaml: creation_time*": "of the store's own files",
+    "meta.yaml: last_update*": "the same",
+    "meta.yaml: status": "of a model: that it is complete; of a run it is told",
+    "metrics/*: earlier lines, and times": "the last value counts, with its step; the history stays with MLflow",
+    "tags/mlflow.log-model.history": "MLmodel says the same of the model that is here",
+    "conda.yaml: name": "what an environment is called on one machine",
+}
+"""What these files state and the record does not repeat, and why."""
+
+_TAKEN = frozenset(
+    {"name", "model_uuid", "model_id", "utc_time_created", "mlflow_version", "run_id", "artifact_path"}
+)
+_TAGS = frozenset(
+    {
+        "mlflow.user",
+        "mlflow.runName",
+        "mlflow.source.git.commit",
+        "mlflow.source.git.repoURL",
+        "mlflow.source.git.branch",
+        "mlflow.source.name",
+        "mlflow.project.entryPoint",
+        "mlflow.log-model.history",
+    }
+)
+_STATUS = {"1": "RUNNING", "2": "SCHEDULED", "3": "FINISHED", "4": "FAILED", "5": "KILLED"}
+"""The numbers of ``RunStatus`` in the file store."""
+_ROLES = {
+    "training": "training-data",
+    "train": "training-data",
+    "validation": "validation-data",
+    "": "training-data",
+}
 
 
 def collect(directory: Path) -> Record:
     """Raises `ConfigurationError` where a file is malformed, or none of them is there."""
     model = documents.read_yaml(directory, "MLmodel")
     described = documents.read_json(directory, "run.json")
-    run = described or _run_of(directory, text((model or {}).get("run_id")))
+    run = described or run_of(directory, text((model or {}).get("run_id")))
     if model is None and not run:
         raise ConfigurationError(
             f"{directory} has no MLmodel, no run.json and no meta.yaml of a run",
             hint="Name the directory of a logged model, or of a run.",
         )
     record = _of_run(run) if run else Record()
-    return record.under(_of_model(directory, model)) if model else record
+    if model is None:
+        return record
+    logged = logged_model(directory, text(model.get("model_id")))
+    return record.under(_of_logged(logged)).under(_of_model(directory, model))
 
 
 def _of_model(directory: Path, model: dict[str, Any]) -> Record:
@@ -44,6 +91,11 @@ def _of_model(directory: Path, model: dict[str, Any]) -> Record:
         "flavors": ", ".join(sorted(obj(model.get("flavors")))),
         "created": _utc(model.get("utc_time_created")),
     }
+    settings = {key: value for key, value in model.items() if key not in _TAKEN}
+    if said["mlflowModel"] != text(model.get("model_id")):
+        settings["model_id"] = model.get("model_id")
+    if not _local(path := text(model.get("artifact_path"))):
+        settings["artifact_path"] = path
     environment = {"mlflow": text(model.get("mlflow_version"))}
     for name, flavor in sorted(obj(model.get("flavors")).items()):
         for key, value in documents.texts(flavor).items():
@@ -52,18 +104,40 @@ def _of_model(directory: Path, model: dict[str, Any]) -> Record:
     python = documents.read_yaml(directory, "python_env.yaml") or {}
     environment["python"] = text(python.get("python")) or environment.get("python", "")
     run_id = text(model.get("run_id"))
-    packages = documents.read(directory, "requirements.txt")
     return Record(
-        model={key: value for key, value in said.items() if value},
-        environment={key: value for key, value in environment.items() if value},
+        model=_said(said),
+        environment=_said(environment),
         invocation=f"mlflow:run/{run_id}" if run_id else "",
-        materials=tuple(requirements(packages, "mlflow")) if packages else (),
+        materials=tuple(_packages(directory, python)),
+        settings=documents.texts(settings),
     )
 
 
-def _utc(value: Any) -> str:
-    said = text(value)
-    return documents.moment(said) or documents.moment(f"{said}Z")
+def _packages(directory: Path, python: dict[str, Any]) -> Iterator[Material]:
+    if packages := documents.read(directory, "requirements.txt"):
+        yield from requirements(packages, "mlflow")
+    for entry in items(python.get("build_dependencies")):
+        if (material := requirement(text(entry), "mlflow", scope="build")) is not None:
+            yield material
+    for entry in items(python.get("dependencies")):
+        if (material := requirement(text(entry), "mlflow")) is not None:
+            yield material
+    yield from conda(documents.read_yaml(directory, "conda.yaml") or {}, "mlflow")
+
+
+def _of_logged(logged: dict[str, Any]) -> Record:
+    """A model of MLflow 3 with parameters, metrics and tags of its own."""
+    more = {
+        **{f"tags.{key}": value for key, value in obj(logged.get("tags")).items() if key not in _TAGS},
+        "model_type": logged.get("model_type"),
+        "status_message": logged.get("status_message"),
+    }
+    return Record(
+        model=_said({"name": text(logged.get("name"))}),
+        hyperparameters=_said({key: text(value) for key, value in obj(logged.get("params")).items()}),
+        metrics=tuple(_metrics(logged.get("metrics"), obj(logged.get("steps")))),
+        settings=documents.texts(more),
+    )
 
 
 def _of_run(run: dict[str, Any]) -> Record:
@@ -71,11 +145,6 @@ def _of_run(run: dict[str, Any]) -> Record:
     tags = {key: text(value) for key, value in _pairs(data.get("tags"))}
     user = tags.get("mlflow.user", "") or text(info.get("user_id"))
     commit, repository = tags.get("mlflow.source.git.commit", ""), tags.get("mlflow.source.git.repoURL", "")
-    said = {
-        "repository": repository,
-        "ref": tags.get("mlflow.source.git.branch", ""),
-        "entryPoint": tags.get("mlflow.project.entryPoint", "") or tags.get("mlflow.source.name", ""),
-    }
     source = Material.of(
         "source",
         name="source",
@@ -83,22 +152,49 @@ def _of_run(run: dict[str, Any]) -> Record:
         digests={"gitCommit": commit},
         recorded_by="mlflow",
     )
-    experiment = {"id": text(info.get("experiment_id")), "name": text(info.get("experiment_name"))}
-    experiment["run"] = text(info.get("run_name")) or tags.get("mlflow.runName", "")
     run_id = text(info.get("run_id")) or text(info.get("run_uuid"))
     return Record(
-        source={key: value for key, value in said.items() if value},
-        hyperparameters={key: text(value) for key, value in _pairs(data.get("params")) if text(value)},
+        source=_said(
+            {
+                "repository": repository,
+                "ref": tags.get("mlflow.source.git.branch", ""),
+                "entryPoint": tags.get("mlflow.project.entryPoint", "") or tags.get("mlflow.source.name", ""),
+            }
+        ),
+        hyperparameters=_said({key: text(value) for key, value in _pairs(data.get("params"))}),
         materials=(*([source] if commit else []), *_inputs(run)),
         invocation=f"mlflow:run/{run_id}" if run_id else "",
         started=epoch(info.get("start_time")),
         finished=epoch(info.get("end_time")),
-        metrics=tuple(
-            Metric(name=key, value=text(value), source="mlflow") for key, value in _pairs(data.get("metrics"))
-        ),
+        metrics=tuple(_metrics(data.get("metrics"), obj(data.get("steps")))),
         contributors=(user,) if user else (),
-        experiment={key: value for key, value in experiment.items() if value},
+        experiment=_experiment(run, info, tags),
     )
+
+
+def _experiment(run: dict[str, Any], info: dict[str, Any], tags: Mapping[str, str]) -> dict[str, str]:
+    status, place = text(info.get("status")), text(info.get("artifact_uri"))
+    found = {
+        "id": text(info.get("experiment_id")),
+        "name": text(info.get("experiment_name")),
+        "run": text(info.get("run_name")) or tags.get("mlflow.runName", ""),
+        "status": _STATUS.get(status, status),
+        "artifacts": "" if _local(place) else place,
+        "workspace": text(info.get("workspace")),
+    }
+    if tags.get("mlflow.project.entryPoint"):
+        found["sourceName"] = tags.get("mlflow.source.name", "")
+    for kind in ("inputs", "outputs"):
+        models = [obj(item) for item in items(obj(run.get(kind)).get(f"model_{kind}"))]
+        found[f"{kind}.models"] = ", ".join(filter(None, (text(item.get("model_id")) for item in models)))
+    return _said({**found, **{f"tags.{key}": value for key, value in tags.items() if key not in _TAGS}})
+
+
+def _metrics(values: Any, steps: Mapping[str, Any]) -> Iterator[Metric]:
+    for key, value in _pairs(values):
+        if said := text(value):
+            step = text(steps.get(key))
+            yield Metric(name=key, value=said, source="mlflow", details=(("step", step),) if step else ())
 
 
 def _pairs(value: Any) -> Iterator[tuple[str, Any]]:
@@ -113,65 +209,44 @@ def _inputs(run: dict[str, Any]) -> Iterator[Material]:
     for item in items(obj(run.get("inputs")).get("dataset_inputs")):
         dataset = obj(obj(item).get("dataset"))
         tags = {key: text(value) for key, value in _pairs(obj(item).get("tags"))}
-        context = tags.get("mlflow.data.context", "")
-        role = {"training": "training-data", "validation": "validation-data"}.get(context, "evaluation-data")
+        context = tags.pop("mlflow.data.context", "")
+        place, more = _place(dataset)
         yield Material.of(
-            "training-data" if not context else role,
+            _ROLES.get(context, "evaluation-data"),
             name=text(dataset.get("name")),
-            uri=_place(dataset),
+            uri=place,
             digests={"digest": text(dataset.get("digest"))},
             recorded_by="mlflow",
             context=context,
             sourceType=text(dataset.get("source_type")),
+            schema=text(dataset.get("schema")),
+            profile=text(dataset.get("profile")),
+            **{f"source.{key}": value for key, value in more.items()},
+            **{f"tags.{key}": value for key, value in tags.items()},
         )
 
 
-def _place(dataset: dict[str, Any]) -> str:
-    """The URI in a dataset's source, which is JSON in a string; empty where it has none."""
+def _place(dataset: dict[str, Any]) -> tuple[str, dict[str, str]]:
+    """The URI in a dataset's source, which is JSON in a string, and what else that says."""
+    said = text(dataset.get("source"))
     try:
-        source = json.loads(text(dataset.get("source")) or "{}")
-    except ValueError:
-        return ""
-    return next((said for key in ("uri", "url", "path") if (said := text(obj(source).get(key)))), "")
+        source = json.loads(said or "{}", parse_float=str, parse_int=str, parse_constant=str)
+    except (ValueError, RecursionError):
+        return "", {"text": said}
+    found = documents.texts(source)
+    key = next((key for key in ("uri", "url", "path") if key in found), "")
+    return found.pop(key, ""), found
 
 
-def _run_of(directory: Path, run_id: str) -> dict[str, Any]:
-    """The run's directory of the file store: this one, or the one whose artifact it is."""
-    for place in (directory, *list(directory.resolve().parents)[:4]):
-        meta = documents.read_yaml(place, "meta.yaml")
-        if meta and text(meta.get("run_id")) and run_id in ("", text(meta.get("run_id"))):
-            return _stored(place, meta)
-    return {}
+def _utc(value: Any) -> str:
+    said = text(value)
+    return documents.moment(said) or documents.moment(f"{said}Z")
 
 
-def _stored(place: Path, meta: dict[str, Any]) -> dict[str, Any]:
-    experiment = documents.read_yaml(place.parent, "meta.yaml") or {}
-    metrics = {name: (value.split() or ["", ""]) for name, value in _values(place / "metrics")}
-    return {
-        "info": {**meta, "experiment_name": text(experiment.get("name"))},
-        "data": {
-            "params": dict(_values(place / "params")),
-            "tags": dict(_values(place / "tags")),
-            # time, value, step; the last line is the latest
-            "metrics": {name: parts[-2] if len(parts) > 2 else parts[-1] for name, parts in metrics.items()},
-        },
-        "inputs": {"dataset_inputs": list(_stored_inputs(place))},
-    }
+def _local(path: str) -> bool:
+    """Whether it is a path of some machine."""
+    return not path or path.startswith(("file:", "/", "~", "./", "../")) or path[1:2] == ":"
 
 
-def _stored_inputs(place: Path) -> Iterator[dict[str, Any]]:
-    """A run names its datasets, which lie beside the runs of the experiment."""
-    for folder in sorted((place / "inputs").glob("*")):
-        link = documents.read_yaml(folder, "meta.yaml") or {}
-        name = text(link.get("source_id"))
-        if text(link.get("source_type")) == "DATASET" and re.fullmatch(r"[0-9A-Za-z_-]{1,64}", name):
-            dataset = documents.read_yaml(place.parent / "datasets" / name, "meta.yaml") or {}
-            yield {"dataset": dataset, "tags": obj(link.get("tags"))}
-
-
-def _values(folder: Path) -> Iterator[tuple[str, str]]:
-    names = sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else []
-    for path in names[:_MOST]:
-        raw = documents.read(folder, str(path.relative_to(folder))) or b""
-        said = raw.decode("utf-8", "replace")
-        yield str(path.relative_to(folder)), said.splitlines()[-1] if folder.name == "metrics" and said else said
+def _said(values: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in values.items() if value}

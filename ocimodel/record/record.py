@@ -8,9 +8,9 @@
 What SLSA has no field for stands in extension fields named by a URI of ours (`media.URI`).
 
 Guarantees: a record says what its sources say and nothing else: no time, host, user or digest is made up. All
-values are text, as they were written, so that no number changes its spelling. `predicate` is a pure function.
-Without a builder's name the builder is "some machine" (`media.BUILDER_LOCAL`), which claims no level of
-assurance.
+values are text, as they were written, so that no number changes its spelling. Credentials in URLs are left out
+(`addresses`). `predicate` is a pure function. Without a builder's name the builder is "some machine"
+(`media.BUILDER_LOCAL`), which claims no level of assurance.
 
 A digest is `digest` only under an algorithm that is fit for it (`STRONG`); a weak one, such as the md5 of DVC or
 the eight characters of MLflow, is an annotation, which tells and does not prove.
@@ -25,6 +25,7 @@ from typing import Any
 from ocimodel import jsonio
 from ocimodel.errors import ConfigurationError
 from ocimodel.oci import media
+from ocimodel.record.addresses import clean_all
 
 STRONG = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_512", "blake3", "gitCommit", "dirHash"})
 """Of in-toto's DigestSet. ``gitCommit`` is what names a commit; that it is SHA-1 is known and accepted there."""
@@ -176,7 +177,7 @@ class Record:
             media.SETTINGS: dict(self.settings),
             media.CARD: dict(self.card),
         }
-        return {
+        found = {
             "buildDefinition": {
                 key: value
                 for key, value in definition.items()
@@ -185,6 +186,7 @@ class Record:
             "runDetails": {key: value for key, value in details.items() if value},
             **{key: value for key, value in extensions.items() if value},
         }
+        return {key: clean_all(value) for key, value in found.items()}
 
 
 def _said(**values: Any) -> dict[str, Any]:

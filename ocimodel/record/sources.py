@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ocimodel.errors import UsageError
-from ocimodel.record import ci, croissant, dvc, huggingface, metadata, mlflow, wandb
+from ocimodel.record import ci, croissant, dvc, gguf, huggingface, metadata, mlflow, wandb
 from ocimodel.record.record import Record
 
 COLLECTORS: Mapping[str, Callable[[Path], Record]] = {
     "hf": huggingface.collect,
+    "gguf": gguf.collect,
     "mlflow": mlflow.collect,
     "dvc": dvc.collect,
     "wandb": wandb.collect,
