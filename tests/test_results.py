@@ -355,6 +355,37 @@ def test_what_a_policy_refuses_whatever_is_attested(world: World) -> None:
     assert sign(world, *by_policy(path)).code == 19
 
 
+def test_a_first_policy_asks_for_results(world: World) -> None:
+    words = ("--key", world.pub, "--evaluator", world.root / "eval.pub")
+    wanted = ("--require-attestation", "test-result", "--require-attestation", "scan")
+    ran = run("policy", "init", *words, *wanted)
+    assert ran.code == 0, ran.err
+    path = world.root / "policy.json"
+    path.write_text(ran.out)
+    for kind in ("test-result", "scan"):
+        assert sign(world, *by_policy(path, kind)).code == 19
+    assert attest(world, "--threshold", "accuracy>=0.9", key="alice").code == 0
+    assert attest(world, "--threshold", "accuracy>=0.95").code == 0
+    assert sign(world, *by_policy(path)).code == 19
+    assert attest(world, "--threshold", "accuracy>=0.9").code == 0
+    assert sign(world, *by_policy(path)).code == 0
+    assert run("verify", world.ref, "--policy", path).code == 19, "nobody has scanned it"
+    assert scan(world, world.model).code == 0
+    assert run("verify", world.ref, "--policy", path).code == 0
+    assert run("policy", "init", *words).code == 2, "an evaluator of nothing"
+
+
+def test_a_gate_without_a_schema_takes_no_failed_result(world: World) -> None:
+    gate = {"predicateType": "test-result", "roles": ["evaluator"]}
+    path = policy(world, scope={"mode": "enforce", "attestations": [gate]})
+    assert sign(world).code == 0
+    assert attest(world, "--threshold", "accuracy>=0.95").code == 0
+    refused = run("verify", world.ref, "--policy", path)
+    assert (refused.code, "says FAILED" in refused.error[0]) == (19, True)
+    assert attest(world, "--threshold", "accuracy>=0.9").code == 0
+    assert run("verify", world.ref, "--policy", path).code == 0
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -26,6 +26,9 @@ Outcome = Literal["PASSED", "WARNED", "FAILED"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("PASSED", "WARNED", "FAILED")
 """From good to bad."""
 
+SCAN: Final = "scan"
+"""The name under which a test result by the scanner is asked for."""
+
 MAX_TESTS = 10_000
 _OPERATORS: Final[Mapping[str, Callable[[Decimal, Decimal], bool]]] = {
     ">=": operator.ge,

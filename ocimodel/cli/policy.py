@@ -34,6 +34,10 @@ Attestations = Annotated[
     list[str] | None,
     options.option("--require-attestation", metavar="TYPE", help="Ask for this kind of statement (repeatable)."),
 ]
+Evaluators = Annotated[
+    list[str] | None,
+    options.option("--evaluator", metavar="PUB", help="Whose statements are asked for; else --key's (repeatable)."),
+]
 Promoters = Annotated[
     list[str] | None,
     options.option("--promoter", metavar="PUB", help="Ask for a promotion by this key (repeatable)."),
@@ -64,6 +68,7 @@ Against = Annotated[
     examples="""
     ocimodel policy init --key ci.pub --scope 'registry.example/ml-prod/**' --environment prod > prod.json
     ocimodel policy init --key a.pub --key b.pub --threshold 2 --mode warn > policy.json
+    ocimodel policy init --key ci.pub --evaluator eva.pub --require-attestation test-result > policy.json
     """,
 )
 def init(
@@ -72,6 +77,7 @@ def init(
     scope: Scopes = None,
     threshold: Threshold = 1,
     require_attestation: Attestations = None,
+    evaluator: Evaluators = None,
     promoter: Promoters = None,
     environment: Environment = "",
     mode: Mode = None,
@@ -81,7 +87,6 @@ def init(
     It holds the public keys themselves. Without --key it accepts nothing; without --scope it is for every name.
     """
     from ocimodel import jsonio
-    from ocimodel.attest.predicates import predicate_type
     from ocimodel.keys.specs import load_public
     from ocimodel.trust.document import parse
     from ocimodel.trust.drafting import Draft, draft
@@ -92,7 +97,8 @@ def init(
             promoters=[load_public(spec) for spec in promoter or ()],
             scopes=scope or (),
             threshold=threshold,
-            attestations=[predicate_type(name) for name in require_attestation or ()],
+            evaluators=[load_public(spec) for spec in evaluator or ()],
+            attestations=require_attestation or (),
             environment=environment,
             mode=one_of(MODES, mode, "--mode"),  # type: ignore[arg-type]
             issued=run.now,

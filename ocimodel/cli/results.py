@@ -32,7 +32,12 @@ Metrics = Annotated[
 ]
 Require = Annotated[
     list[str] | None,
-    options.option("--threshold", metavar="'M>=N'", help="Fails the result where it does not hold (repeatable)."),
+    options.option(
+        "--threshold",
+        metavar="'M>=N'",
+        variable="OCIMODEL_METRIC_THRESHOLD",
+        help="Fails the result where it does not hold (repeatable).",
+    ),
 ]
 Wish = Annotated[
     list[str] | None,

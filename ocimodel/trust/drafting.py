@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from ocimodel.attest.predicates import predicate_type
+from ocimodel.attest.testresult import SCAN, demanded
 from ocimodel.errors import UsageError
 from ocimodel.keys.public import PublicKey
 from ocimodel.oci import media
@@ -26,12 +28,14 @@ class Draft:
     Attributes:
         keys: whose signatures are asked for.
         promoters: whose verification summaries are asked for as well.
+        evaluators: whose statements are asked for; without any, those of ``keys``.
         scopes: globs; all names where there are none.
-        attestations: predicate types of which a statement by one of ``keys`` is asked for.
+        attestations: predicate types, or ``scan``, of which a statement is asked for.
     """
 
     keys: Sequence[PublicKey] = ()
     promoters: Sequence[PublicKey] = ()
+    evaluators: Sequence[PublicKey] = ()
     scopes: Sequence[str] = ()
     threshold: int = 1
     attestations: Sequence[str] = ()
@@ -44,17 +48,23 @@ def draft(wanted: Draft) -> dict[str, Any]:
     """The policy as a JSON document.
 
     Raises:
-        UsageError: a key is named twice, or more signatures are asked for than there are keys.
+        UsageError: a key is named twice, more signatures are asked for than there are keys, or a type is none.
     """
     ring: dict[str, dict[str, Any]] = {}
     builders = [_enter(ring, key, "builder") for key in wanted.keys]
+    evaluators = [_enter(ring, key, "evaluator") for key in wanted.evaluators]
     promoters = [_enter(ring, key, "promoter") for key in wanted.promoters]
     if not 1 <= wanted.threshold <= max(1, len(builders)):
         raise UsageError(
             f"--threshold {wanted.threshold} with {len(builders)} keys",
             hint="Give between 1 and as many as there are --key.",
         )
-    gates = [{"predicateType": kind, "from": builders} for kind in wanted.attestations]
+    if evaluators and not wanted.attestations:
+        raise UsageError(
+            "--evaluator says who attests, and nothing is to be attested",
+            hint="Add --require-attestation test-result, or another type.",
+        )
+    gates = [_gate(kind, evaluators or builders) for kind in wanted.attestations]
     gates += [_promotion(promoters)] if promoters else []
     rules: dict[str, Any] = {}
     if wanted.environment:
@@ -71,6 +81,14 @@ def draft(wanted: Draft) -> dict[str, Any]:
         "keys": ring,
         "scopes": [{"match": glob, **rules} for glob in wanted.scopes or ("**",)],
     }
+
+
+def _gate(wanted: str, by: Sequence[str]) -> dict[str, Any]:
+    kind = media.TEST_RESULT if wanted == SCAN else predicate_type(wanted)
+    gate: dict[str, Any] = {"predicateType": kind, "from": list(by)}
+    if kind == media.TEST_RESULT:
+        gate |= {"name": SCAN if wanted == SCAN else "test-result", "schema": demanded(scan=wanted == SCAN)}
+    return gate
 
 
 def _promotion(promoters: Sequence[str]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Guarantees: a gate is passed only by statements of its predicate type, by as man
 as it asks for, made about this very artifact, not expired, young enough, and with a predicate that satisfies its
 JSON Schema. What passes a gate approves nothing, and a signature passes no gate.
 
+A test result passes only if it says so, unless the gate has a schema of its own, which then decides.
 A verification summary passes only if it says that the artifact passed, for the repository that is asked about and
 for this environment: the verdict of staging is none about production.
 """
@@ -17,6 +18,7 @@ from typing import Any, Final
 
 from ocimodel.attest import summary
 from ocimodel.attest.statement import Statement
+from ocimodel.attest.testresult import outcome_of
 from ocimodel.errors import FormatError
 from ocimodel.oci import media
 from ocimodel.trust.attestations import statements
@@ -110,6 +112,10 @@ def _problem(gate: Gate, item: Judged, terms: Terms, name: str) -> str:
         environment = gate.environment or terms.deployment.given.get("environment", "")
         if elsewhere := _elsewhere(gate, statement, item.claims, name, environment):
             return elsewhere
+    if gate.predicate_type == media.TEST_RESULT and gate.schema is None:
+        said = outcome_of(statement.predicate)
+        if said != "PASSED":
+            return f"says {said or 'nothing that is known'}"
     if gate.max_age is not None:
         time = item.time or _time_in(statement, gate.time or TIMES.get(statement.predicate_type, ()))
         if time is None:

@@ -10,10 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
 
 from ocimodel.attest.predicates import predicate_type
-from ocimodel.attest.testresult import by_scanner, demanded, outcome_of
+from ocimodel.attest.testresult import SCAN, by_scanner, demanded, outcome_of
 from ocimodel.errors import SEVERITY, ConfigurationError, GateError
 from ocimodel.oci import media
 from ocimodel.oci.digest import Digest
@@ -24,9 +23,6 @@ from ocimodel.trust.judge import Judged, Status
 from ocimodel.trust.policy import TrustPolicy
 from ocimodel.trust.rules import Rules
 from ocimodel.trust.verdict import NO_SCOPE, Finding, Ruling, Verdict
-
-SCAN: Final = "scan"
-"""The name under which a test result by the scanner is asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
