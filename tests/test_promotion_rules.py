@@ -171,7 +171,8 @@ def test_data_is_pinned_by_strong_digests_alone(digest: Any, pinned: bool) -> No
 
 
 def test_data_that_nobody_names_is_not_pinned() -> None:
-    for predicate in ({}, {"buildDefinition": []}, data({"sha256": "a" * 64}, role="base-model")):
+    silent: list[dict[str, Any]] = [{}, {"buildDefinition": []}, data({"sha256": "a" * 64}, role="base-model")]
+    for predicate in silent:
         assert data_problem([predicate]) == "no provenance names the data that it was trained on"
     assert data_problem([]) != ""
     many = {

@@ -6,12 +6,13 @@ JSON Schema. What passes a gate approves nothing, and a signature passes no gate
 
 A test result passes only if it says so, unless the gate has a schema of its own, which then decides.
 A verification summary passes only if it says that the artifact passed, for the repository that is asked about and
-for this environment: the verdict of staging is none about production.
+for this environment: the verdict of staging is none about production. Where one did, and has only ended, that is
+what is found (15), and no rollback.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -67,12 +68,16 @@ class Gate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gated:
-    """What became of one gate: the statements that pass it, and why others do not."""
+    """What became of one gate: the statements that pass it, and why others do not.
+
+    ``ended``: summaries of which nothing is wrong but that, where too few pass.
+    """
 
     gate: Gate
     passing: tuple[Judged, ...]
     failing: tuple[tuple[Judged, str], ...]
     finding: Finding | None
+    ended: tuple[Judged, ...] = ()
 
 
 def judge_gate(gate: Gate, evidence: Evidence, terms: Terms) -> Gated:
@@ -92,9 +97,12 @@ def judge_gate(gate: Gate, evidence: Evidence, terms: Terms) -> Gated:
             failing.append((item, why))
         else:
             passing.append(item)
-    missing = unfilled(gate.demand, (vote for item in passing for vote in item.votes))
-    finding = _finding(gate, evidence, passing, failing) if missing else None
-    return Gated(gate=gate, passing=tuple(passing), failing=tuple(failing), finding=finding)
+    finding: Finding | None = None
+    ended: tuple[Judged, ...] = ()
+    if unfilled(gate.demand, (vote for item in passing for vote in item.votes)):
+        ended = tuple(item for item, _ in failing if _has_ended(gate, item, terms, evidence.name))
+        finding = _expired(gate, ended) if ended else _finding(gate, evidence, passing, failing)
+    return Gated(gate=gate, passing=tuple(passing), failing=tuple(failing), finding=finding, ended=ended)
 
 
 def _terms(terms: Terms, asked: tuple[Trusted, ...], gate: Gate) -> Terms:
@@ -153,6 +161,23 @@ def _time_in(statement: Statement, path: Iterable[str]) -> datetime | None:
         return parse_time(here) if isinstance(here, str) else None
     except FormatError:
         return None
+
+
+def _has_ended(gate: Gate, item: Judged, terms: Terms, name: str) -> bool:
+    """Whether it is a summary for this very place, of which nothing is wrong but that it has ended."""
+    if gate.predicate_type != media.SLSA_SUMMARY or gate.resource is not None or gate.environment:
+        return False
+    statement, environment = item.candidate.statement, terms.deployment.given.get("environment", "")
+    if item.status is not Status.EXPIRED or not item.signers or statement is None:
+        return False
+    return not _elsewhere(gate, statement, item.claims, name, environment)
+
+
+def _expired(gate: Gate, ended: Sequence[Judged]) -> Finding:
+    last = max((item.expires for item in ended if item.expires is not None), default=None)
+    until = f" until {format_time(last)}" if last is not None else ""
+    detail = f"the attestation {gate.title} was good{until}; whoever promotes has to renew it"
+    return Finding(exit_code=15, reason="expired-summary", detail=detail)
 
 
 def _finding(gate: Gate, evidence: Evidence, passing: list[Judged], failing: list[tuple[Judged, str]]) -> Finding:

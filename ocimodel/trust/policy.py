@@ -177,7 +177,7 @@ class TrustPolicy:
         findings += rules.contradictions(context)
         findings += (item.finding for item in gated if item.finding)
         findings += rules.formats.declared(content.layers)
-        findings += rules.rollback(newest) if not lacking else ()
+        findings += rules.rollback(_ended(gated) if newest is None else newest) if not lacking else ()
         return Assessment(
             rules=rules,
             content=content,
@@ -246,6 +246,12 @@ def _deployment(rules: Rules, content: Content, context: Mapping[str, str]) -> D
     """What is given, the scope's own environment, and what the scope asks for."""
     given = {**context, "environment": rules.environment} if rules.environment else context
     return Deployment(given=given, required=rules.context, facts=content.facts)
+
+
+def _ended(gated: Sequence[Gated]) -> int | None:
+    """The highest number of summaries that have only ended: that is a reason of its own, and no rollback."""
+    numbers = (sequence(item.claims) for gate in gated for item in gate.ended)
+    return max((number for number in numbers if number is not None), default=None)
 
 
 def _sequence(judged: Sequence[Judged], gated: Sequence[Gated]) -> tuple[int | None, tuple[str, ...]]:

@@ -27,8 +27,8 @@ from ocimodel.trust.fields import optional_duration, strings, text
 MAX_WINDOWS: Final = 256
 DATA_ROLES: Final = frozenset({"training-data", "validation-data", "evaluation-data"})
 STRONG: Final[Mapping[str, int]] = {"sha256": 64, "sha384": 96, "sha512": 128, "sha3_256": 64, "sha3_512": 128}
-"""Digests that pin data, and how many hex digits each has; BLAKE3 as well, and what Go calls a ``dirHash``. A commit
-of git is SHA-1, and pins no data."""
+"""Digests that pin data, and how many hex digits each has; BLAKE3 as well, and what Go calls a ``dirHash``. A git
+commit is SHA-1, and pins no data."""
 _OTHERS = frozenset({"blake3", "dirHash"})
 _DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _WALL = re.compile(rf"(?:({'|'.join(_DAYS)}) )?([01]\d|2[0-3]):([0-5]\d)", re.ASCII)

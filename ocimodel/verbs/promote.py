@@ -276,6 +276,8 @@ class _Promotion:
             return None
         for item in mine:
             current = item.good and item.summary.policy == self._policy.digest and item.expires is not None
+            if self._wish.rollback is not None and item.summary.reason != self._wish.rollback:
+                continue  # whoever goes back on purpose outnumbers all that nodes may have seen
             if current and item.sequence >= newest:
                 return item
         return None
@@ -320,7 +322,7 @@ class _Promotion:
     def _move(self, route: Route, closure: Closure, number: int) -> list[str]:
         """Move the channel, unless somebody else's promotion with a higher number was faster.
 
-        Registries know no compare-and-swap. So it looks before and after: of two at once, the lower number gives way.
+        Registries know no compare-and-swap, so it looks before and after: the lower number gives way.
         """
         root, channel = closure.root, self._there.channel
         moved: list[str] = []
