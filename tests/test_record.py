@@ -36,7 +36,7 @@ preprocessing:
   - {{name: tokenize, entryPoint: prep.py, parameters: {{lower: true}}}}
 datasets:
   - {{name: train, uri: "s3://b/train", digest: {{sha256: "{"a" * 64}", md5: "{"b" * 32}"}}, version: 2026-11-01}}
-  - {{name: test, role: evaluation, license: cc-by-4.0, annotations: {{snapshot: "7"}}}}
+  - {{name: test, role: evaluation, license: cc-by-4.0, annotations: {{snapshot: "7", name: seven}}}}
 baseModels:
   - {{name: org/base, uri: pkg:huggingface/org/base}}
 packages: ["pkg:pypi/torch@2.5.1"]
@@ -129,6 +129,7 @@ def test_json_says_the_same_as_yaml() -> None:
         ("datasets: [{}]", "must have a name or a uri"),
         ("datasets: [{name: x, role: tuning}]", "role: must be one of training, validation, evaluation"),
         ("datasets: [{name: x, digest: {sha256: 'a b'}}]", "digest: must map algorithms to digests"),
+        ("datasets: [{name: x, annotations: {role: y}}]", "must not say a role"),
         ("packages: [torch]", "must be a package URL"),
         ("run: {startedOn: yesterday}", "run.startedOn: must be a time in RFC 3339"),
         ("run: {startedOn: 2026-11-01 10:00:00}", "with its zone"),

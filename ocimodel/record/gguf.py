@@ -104,7 +104,7 @@ def _inputs(said: Mapping[str, str]) -> Iterator[Material]:
     for (kind, _), item in sorted(found.items()):
         uri = item.pop("repo_url", "") or item.pop("url", "")
         name = item.pop("name", "")
-        yield Material.of(_ROLES[kind], name=name, uri=uri, recorded_by="gguf", **item)
+        yield Material.of(_ROLES[kind], name=name, uri=uri, recorded_by="gguf", annotations=item)
 
 
 def _text(value: Any) -> str:

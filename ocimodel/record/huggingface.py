@@ -76,8 +76,17 @@ def collect(directory: Path) -> Record:
         materials=(*_bases(card, adapter or {}), *_datasets(card)),
         metrics=tuple(dict.fromkeys([*_index(card), *_results(directory), *_listed(directory)])),
         settings=_settings(directory),
-        card=documents.texts({key: value for key, value in card.items() if key not in _TAKEN}),
+        card=documents.texts({key: value for key, value in card.items() if not _taken(key, value, card)}),
     )
+
+
+def _taken(key: str, value: Any, card: dict[str, Any]) -> bool:
+    """Whether a member of the card stands elsewhere in the record; one of an odd shape does not."""
+    if key == "model-index":
+        return isinstance(value, list)
+    if key == "base_model_relation" and not any(map(text, items(card.get("base_model")))):
+        return False
+    return key in _TAKEN and all(text(item) for item in items(value))
 
 
 def _card(directory: Path) -> dict[str, Any] | None:

@@ -139,17 +139,18 @@ def _material(node: Node, role: str, *more: str) -> Material:
     name, uri = _text(node, "name"), _text(node, "uri")
     if not name and not uri:
         node.fail("must have a name or a uri")
+    notes = _texts(node.find("annotations"))
+    if "role" in notes:
+        node.get("annotations").fail("must not say a role: where it stands says that")
     return Material.of(
         role,
         name=name,
         uri=uri,
         digests=digests,
         media_type=_text(node, "mediaType"),
-        **{
-            **_texts(node.find("annotations")),
-            "version": _text(node, "version"),
-            "license": _text(node, "license"),
-        },
+        annotations=notes,
+        version=_text(node, "version"),
+        license=_text(node, "license"),
     )
 
 

@@ -221,8 +221,10 @@ def _inputs(run: dict[str, Any]) -> Iterator[Material]:
             sourceType=text(dataset.get("source_type")),
             schema=text(dataset.get("schema")),
             profile=text(dataset.get("profile")),
-            **{f"source.{key}": value for key, value in more.items()},
-            **{f"tags.{key}": value for key, value in tags.items()},
+            annotations={
+                **{f"source.{key}": value for key, value in more.items()},
+                **{f"tags.{key}": value for key, value in tags.items()},
+            },
         )
 
 

@@ -49,7 +49,7 @@ def requirement(line: str, recorded_by: str, **annotations: str) -> Material | N
         egg = _EGG.search(line)
         uri = purl(egg[1]) if egg else line
         more = {**notes, "fetchedFrom": line if egg else ""}
-        return Material.of("package", uri=uri, digests=digests, recorded_by=recorded_by, **more)
+        return Material.of("package", uri=uri, digests=digests, recorded_by=recorded_by, annotations=more)
     try:
         said = Requirement(line)
     except InvalidRequirement:
@@ -62,7 +62,9 @@ def requirement(line: str, recorded_by: str, **annotations: str) -> Material | N
         "marker": str(said.marker or ""),
         "fetchedFrom": said.url or "",
     }
-    return Material.of("package", uri=purl(said.name, version), digests=digests, recorded_by=recorded_by, **notes)
+    return Material.of(
+        "package", uri=purl(said.name, version), digests=digests, recorded_by=recorded_by, annotations=notes
+    )
 
 
 def conda(document: dict[str, Any], recorded_by: str) -> Iterator[Material]:

@@ -54,16 +54,21 @@ class Material:
         digests: Mapping[str, str] | None = None,
         recorded_by: str = "",
         media_type: str = "",
-        **annotations: str,
+        annotations: Mapping[str, str] | None = None,
+        **more: str,
     ) -> Material:
-        """Sort digests into proofs and remarks; annotations that are empty are left out."""
+        """Sort digests into proofs and remarks; annotations that are empty are left out.
+
+        Args:
+            annotations: under names that a file chose; those that are known are simply keywords.
+        """
         strong = {key: value for key, value in (digests or {}).items() if key in STRONG}
         weak = {
             f"{recorded_by or 'recorded'}.{key}": value
             for key, value in (digests or {}).items()
             if key not in STRONG and value
         }
-        notes = {"recordedBy": recorded_by, **annotations}
+        notes = {**(annotations or {}), "recordedBy": recorded_by, **more}
         return cls(
             role=role,
             name=name,
