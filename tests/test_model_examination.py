@@ -19,8 +19,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ocimodel.model.examination import Finding, examine
-from ocimodel.model.imports import HARMLESS, UNREAD, imported, judge
+from ocimodel.model.examination import MAX_PICKLES, Finding, examine
+from ocimodel.model.imports import HARMLESS, MAX_STEPS, UNREAD, imported, judge
+from ocimodel.model.pickles import MAX_STREAM
 from ocimodel.model.reading import ReadAt
 from ocimodel.model.scan import scan
 from ocimodel.model.templates import MAX_TEMPLATE, remarks
@@ -107,7 +108,7 @@ def test_a_pickle_of_data(tmp_path: Path, protocol: int) -> None:
     ],
 )
 def test_what_imports_are_known_as(protocol: int, name: str, danger: str) -> None:
-    names, complete = imported(*at(Told(name).pickled(protocol)))
+    names, complete, _ = imported(*at(Told(name).pickled(protocol)))
     assert (set(names), complete) == ({name}, True)
     assert judge(name) == danger
 
@@ -126,7 +127,7 @@ def test_what_imports_are_known_as(protocol: int, name: str, danger: str) -> Non
     ],
 )
 def test_names_that_cannot_be_followed_count_as_dangerous(data: bytes) -> None:
-    names, _ = imported(*at(data))
+    names = imported(*at(data)).names
     assert names
     assert {judge(name) for name in names} == {"dangerous"}
     assert any(UNREAD in name for name in names)
@@ -164,6 +165,21 @@ def examine_bytes(tmp_path: Path, data: bytes) -> tuple[Finding, ...]:
     return examine(scan(tmp_path))
 
 
+def test_pickles_that_take_their_time(tmp_path: Path) -> None:
+    """Small files, and much to do: what is not looked into does not pass."""
+    (finding,) = examine_bytes(tmp_path, b"\x80\x04" + b"N0" * (MAX_STEPS // 2 + 1) + b".")
+    assert (finding.level, "goes on beyond" in finding.detail) == ("failed", True)
+    many = archive(**{f"m{number}": pickle.dumps(number, 2) for number in range(MAX_PICKLES + 9)})
+    found = examine_bytes(tmp_path, many)
+    assert len(found) == MAX_PICKLES + 1
+    assert [item.detail for item in found if item.level == "failed"] == [
+        f"has more pickles than are looked into: 'archive/m{MAX_PICKLES}' in a zip archive, and all after it"
+    ]
+    large = archive(first=b"\x80\x04\x8d" + (MAX_STREAM).to_bytes(8, "little") + bytes(MAX_STREAM) + b".")
+    (finding,) = examine_bytes(tmp_path, large)
+    assert (finding.level, "too large" in finding.detail) == ("failed", True)
+
+
 @pytest.mark.parametrize("hide", [gzip.compress, lambda data: archive(x=data)])
 def test_arrays_and_compressed_pickles_are_looked_into(tmp_path: Path, hide: Any) -> None:
     saved = io.BytesIO()
@@ -196,7 +212,7 @@ def test_what_cannot_be_looked_into_does_not_pass(tmp_path: Path, data: bytes, l
 @example(b"\x80\x04\x93")
 @example(b"\x80\x02p99999999999999999999999\n.")
 def test_imports_of_any_bytes(data: bytes) -> None:
-    names, _ = imported(*at(data))
+    names = imported(*at(data)).names
     assert all(isinstance(name, str) for name in names)
 
 
@@ -224,7 +240,7 @@ def test_what_an_unpickler_would_import_is_told(pieces: list[bytes]) -> None:
 
     with suppress(Exception):  # any stream is tried, most are not pickles
         Unpickler(io.BytesIO(data)).load()
-    names, _ = imported(*at(data))
+    names = imported(*at(data)).names
     unread = any(UNREAD in name for name in names)
     assert unread or set(asked) <= names
 

@@ -41,6 +41,9 @@ TESTS: Final = ("chat-templates", "code", "headers", "pickles", "remote-code")
 MAX_JSON: Final = 16 * 1024 * 1024
 MAX_NAMED: Final = 10
 MAX_TEMPLATES: Final = 64
+MAX_PICKLES: Final = 64
+"""That are looked into, of one file; and all together `imports.MAX_STEPS` opcodes of them."""
+
 
 _PARSERS: Final[Mapping[str, Callable[[ReadAt, int], Header]]] = {
     "safetensors": safetensors.parse,
@@ -120,33 +123,38 @@ def _header(file: ModelFile, read_at: ReadAt, tell: _Tell) -> Header | None:
 
 def _of_pickles(file: ModelFile, read_at: ReadAt) -> Iterator[tuple[Level, str]]:
     named = format_of_name(file.path) == PICKLE
-    anything = False
+    count, steps = 0, imports.MAX_STEPS
     for stream in streams(read_at, file.size):
-        anything = True
-        yield _of_stream(stream)
-    if named and not anything and file.size:
+        count += 1
+        if count > MAX_PICKLES or steps <= 0:
+            yield "failed", f"has more pickles than are looked into: {stream.where}, and all after it"
+            return
+        level, detail, taken = _of_stream(stream, steps)
+        steps -= taken
+        yield level, detail
+    if named and not count and file.size:
         yield "warned", "is called like a pickle, and none was found in it"
 
 
-def _of_stream(stream: Stream) -> tuple[Level, str]:
+def _of_stream(stream: Stream, steps: int) -> tuple[Level, str, int]:
     if stream.data is None:
-        return "failed", f"{stream.where}: it cannot be looked into"
+        return "failed", f"{stream.where}: it cannot be looked into", 0
     read_at, size, whole = stream.data()
-    names, complete = imports.imported(read_at, size)
+    names, complete, taken = imports.imported(read_at, size, steps)
     said = {name: imports.judge(name) for name in names}
     for danger in ("dangerous", "unknown"):
         if listed := sorted(name for name, judged in said.items() if judged == danger):
             what = "imports" if danger == "dangerous" else "imports what is not known as harmless:"
             level: Level = "failed" if danger == "dangerous" else "warned"
-            return level, f"{stream.where}: {what} {_listed(listed)}"
+            return level, f"{stream.where}: {what} {_listed(listed)}", taken
     if not complete:
         rest = (
             "it breaks off, or goes on beyond what is looked at"
             if whole
             else "it is too large to be looked through"
         )
-        return "failed", f"{stream.where}: {rest}"
-    return "warned", f"{stream.where}, with nothing but data in it"
+        return "failed", f"{stream.where}: {rest}", taken
+    return "warned", f"{stream.where}, with nothing but data in it", taken
 
 
 def _listed(names: list[str]) -> str:

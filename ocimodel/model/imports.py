@@ -10,14 +10,14 @@ whose names run code of somebody's choosing. What is in neither is told as unkno
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from ocimodel.model.opcodes import Walk
 from ocimodel.model.reading import ReadAt
 
 Danger = Literal["harmless", "unknown", "dangerous"]
 
-MAX_STEPS: Final = 1_000_000
+MAX_STEPS: Final = 4_000_000
 MAX_NAME: Final = 4096
 UNREAD: Final = "?"
 """In place of a name that could not be followed."""
@@ -95,26 +95,37 @@ def judge(name: str) -> Danger:
     return "unknown"
 
 
-def imported(read_at: ReadAt, size: int) -> tuple[frozenset[str], bool]:
-    """The names that the pickles at the beginning of a file import, one pickle after another.
+class Imports(NamedTuple):
+    """The ``names`` that are imported, each as MODULE.NAME.
 
-    Returns:
-        The names, each as MODULE.NAME, and whether the first pickle was looked at to its end. (What follows it may
-        be data that only begins like a pickle; the names that it would import are told all the same.)
+    ``complete``: the first pickle was looked at to its end. (What follows it may be data that only begins like a
+    pickle; the names that it would import are told all the same.)
     """
-    reader = _Reader(read_at, size)
-    end = complete = reader.read(0)
+
+    names: frozenset[str]
+    complete: bool
+    steps: int
+
+
+def imported(read_at: ReadAt, size: int, steps: int = MAX_STEPS) -> Imports:
+    """What the pickles at the beginning of a file import, one pickle after another.
+
+    Args:
+        steps: opcodes that may be looked at; the result has how many were.
+    """
+    reader = _Reader(read_at, size, steps)
+    end = first = reader.read(0)
     while end is not None and reader.begins(end):
         end = reader.read(end)
-    return frozenset(reader.names), complete is not None
+    return Imports(frozenset(reader.names), first is not None, steps - reader.left)
 
 
 class _Reader:
     """Follows texts, and nothing else, from where they are pushed to where they become a name."""
 
-    def __init__(self, read_at: ReadAt, size: int) -> None:
+    def __init__(self, read_at: ReadAt, size: int, steps: int) -> None:
         self._walk = Walk(read_at, size)
-        self._steps = MAX_STEPS
+        self.left = steps
         self.names: set[str] = set()
 
     def begins(self, position: int) -> bool:
@@ -126,8 +137,8 @@ class _Reader:
         """Where the pickle that begins at ``position`` ends; None where it cannot be followed to its end."""
         memo: dict[int, str] = {}
         recent: list[str] = []  # what the last opcodes pushed, as long as they pushed texts
-        while self._steps > 0:
-            self._steps -= 1
+        while self.left > 0:
+            self.left -= 1
             opcode = self._walk.byte(position)
             end = None if opcode is None else self._walk.end_of(position, opcode)
             if opcode is None or end is None:
