@@ -523,3 +523,22 @@ def test_many_small_files_in_one_layer_are_scanned(world: World) -> None:
     assert scan(world, world.model).code == 0
     (world.model / "part0500.txt").write_text("501")
     assert scan(world, world.model).code == 14
+
+
+def test_a_key_with_random_signatures_says_it_once(world: World) -> None:
+    """As keys in devices and services do; the first statement stands."""
+    from ocimodel.oci.reference import Reference
+    from ocimodel.stores.opening import Access
+    from ocimodel.verbs.attest import attest as attach
+    from ocimodel.verbs.push import push
+    from tests.test_sign import Elsewhere
+
+    reference, signer, access = Reference.parse(world.ref), Elsewhere(), Access()
+    first = attach(reference, "test-result", b'{"result": "PASSED"}', signer, access=access)
+    second = attach(reference, "test-result", b'{"result": "PASSED"}', signer, access=access)
+    assert (first.created, second.created, first.signature) == (True, False, second.signature)
+    assert attach(reference, "test-result", b'{"result": "FAILED"}', signer, access=access).created
+    for created in (True, False):
+        pushed = push(world.model, reference, access=access, signer=signer, attest_scan="refuse")
+        assert pushed.attestation is not None
+        assert pushed.attestation.created is created

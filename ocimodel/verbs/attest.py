@@ -18,7 +18,7 @@ from ocimodel.attest.testresult import OUTCOMES, outcome_of
 from ocimodel.errors import ConfigurationError, FormatError, UsageError
 from ocimodel.keys.public import PublicKey
 from ocimodel.keys.sealing import sign_statement
-from ocimodel.keys.signer import Signer
+from ocimodel.keys.signer import Signer, repeats
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
@@ -103,7 +103,12 @@ def attest_subject(
         statement = attestation_statement(subject.digest, kind, predicate)
     except FormatError as error:
         raise ConfigurationError(error.message, hint="The predicate must be one JSON object.") from None
-    if format == legacy.FORMAT:
+    standing: Digest | None = None
+    if format == SIGSTORE.format and not repeats(signer):
+        standing = _standing(store, reference, subject, signer, statement)
+    if standing is not None:
+        manifest, created = standing, False
+    elif format == legacy.FORMAT:
         manifest, created = append_attestation(store, subject, signer, kind, statement)
     else:
         bundle = sign_statement(signer, statement)
@@ -116,6 +121,19 @@ def attest_subject(
         keyid=signer.public.keyid,
         format=format,
     )
+
+
+def _standing(
+    store: Store, reference: Reference, subject: Descriptor, signer: Signer, statement: bytes
+) -> Digest | None:
+    """This very statement in a referrer by this key, whose signatures are random: one is enough."""
+    evidence, _ = gather(store, subject, reference.name, [signer.public.keyid])
+    for item in attestations(evidence, [signer.public], datetime.now(UTC)):
+        found = item.candidate.statement
+        ours = item.status is Status.GOOD and item.candidate.format == SIGSTORE.format
+        if ours and found is not None and found.raw == statement:
+            return item.candidate.digest
+    return None
 
 
 def show(
