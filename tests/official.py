@@ -96,4 +96,9 @@ def check_statement(statement: dict[str, Any]) -> None:
         module, name = _MESSAGES[statement["predicateType"]]
         message = getattr(pytest.importorskip(f"in_toto_attestation.predicates.{module}"), name)
         # Extension fields are named by URIs (slsa.dev/spec/v1.0, "Extension fields"); a message has none.
-        parse({key: value for key, value in statement["predicate"].items() if ":" not in key}, message())
+        predicate = {key: value for key, value in statement["predicate"].items() if ":" not in key}
+        if name == "VerificationSummary":
+            # slsa.dev/spec/v1.0/verification_summary has an array and a map that the message does not have yet.
+            assert all(isinstance(level, str) for level in predicate.pop("verifiedLevels"))
+            predicate["verifier"] = {"id": predicate["verifier"]["id"]}
+        parse(predicate, message())
