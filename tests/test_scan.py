@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -11,16 +12,19 @@ from pathlib import Path
 import pytest
 
 from ocimodel.errors import UnavailableError
+from ocimodel.oci import media
+from ocimodel.oci.manifest import index_bytes
 from ocimodel.stores.opening import Access
 from ocimodel.trust.policy import TrustPolicy
 from ocimodel.verbs.scan import Place, Question, scan
 from ocimodel.verbs.sharding import Shard
 from tests.commands import Ran, events, run
 from tests.documents import check
-from tests.hostile import HostileRegistry
+from tests.hostile import HostileRegistry, Switches
 from tests.hostile.messages import Reply
 from tests.models import make_model
 from tests.real.servers import free_port
+from tests.store_backends import layout_store, put_model, put_note
 
 NAMES = ("ml/good", "ml/other", "ml/plain", "other/good")
 
@@ -218,3 +222,113 @@ def test_places() -> None:
     layout = Place.parse("oci:./a*b:v1").reference
     assert layout is not None
     assert (layout.path, layout.tag) == ("./a*b", "v1")
+
+
+# --- what no tag names ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["registry", "layout"])
+def test_what_no_tag_names_any_more(kind: str, tmp_path: Path) -> None:
+    with HostileRegistry(Switches(referrers="404")) as registry:
+        name = f"{registry.host}/ml/moved" if kind == "registry" else f"oci:{tmp_path}/layout"
+        model = make_model(tmp_path / "model", gguf=False)
+        assert run("key", "generate", tmp_path / "ours", "--no-password").code == 0
+        digests = []
+        for number in range(2):
+            (model / "number.txt").write_text(str(number))
+            ran = run("push", model, f"{name}:v1", "--key", tmp_path / "ours.key")
+            digests.append(ran.out.strip().partition("@")[2])
+        words = ("scan", name, "--key", tmp_path / "ours.pub", "--json")
+        assert [row["digest"] for row in check(run(*words).document)["artifacts"]] == digests[1:]
+        ran = run(*words, "--untagged")
+        assert ran.code == 0, ran.err
+        assert [row["reference"] for row in check(ran.document)["artifacts"]] == [
+            f"{name}:v1@{digests[1]}",
+            f"{name}@{digests[0]}",
+        ]
+
+
+def test_the_manifests_of_an_index(tmp_path: Path) -> None:
+    store = layout_store(str(tmp_path / "layout"))
+    children = [put_model(store, text) for text in ("one", "two")]
+    root = store.put_manifest(index_bytes(children), media.OCI_INDEX, tag="v1")
+    put_note(store, root, "refers to it, and is no artifact")
+    assert run("key", "generate", tmp_path / "ours", "--no-password").code == 0
+    words = ("scan", f"oci:{tmp_path}/layout:v1", "--key", tmp_path / "ours.pub", "--json")
+    assert [row["digest"] for row in run(*words).document["artifacts"]] == [str(root.digest)]
+    found = check(run(*words, "--untagged").document)["artifacts"]
+    assert {row["digest"] for row in found} == {str(item.digest) for item in (root, *children)}
+
+
+def test_an_attestation_of_another_artifact_is_not_what_a_key_has_signed(fleet: Fleet) -> None:
+    """Whoever may push can hang a signature, or an attestation, of one artifact at another."""
+    statement = fleet.root / "statement.json"
+    statement.write_text("{}")
+    name, kind = f"{fleet.host}/ml/good", "https://example.com/tested/v1"
+    ran = run("attest", f"{name}:v1", "--type", kind, "--predicate", statement, "--key", fleet.root / "theirs.key")
+    assert ran.code == 0, ran.err
+    attached = ran.out.strip().rpartition("@")[2]
+    source, target = (fleet.registry.repository(f"ml/{where}") for where in ("good", "plain"))
+    moved = json.loads(source.manifests[attached].raw)
+    raw = target.manifests[fleet.digests["ml/plain"]].raw
+    moved["subject"] |= {"digest": fleet.digests["ml/plain"], "size": len(raw)}
+    grafted = json.dumps(moved).encode()
+    target.blobs |= source.blobs
+    target.add_manifest(grafted, media.OCI_MANIFEST)
+    document = check(fleet.scan(fleet.host, "--signed-by", fleet.pub("theirs"), "--json").document)
+    signed = {
+        row["reference"].partition("@")[0].partition("/")[2]: row["signedBy"] for row in document["artifacts"]
+    }
+    assert {name for name, by in signed.items() if "verified" in by.values()} == {
+        "ml/good:stable",
+        "ml/good:v1",
+        "ml/other:stable",
+        "ml/other:v1",
+    }
+
+
+# --- reports, and going on --------------------------------------------------------------------------------------
+
+
+def test_a_scan_that_was_ended_goes_on(fleet: Fleet) -> None:
+    report = fleet.root / "report.jsonl"
+    whole = fleet.scan(fleet.host, "--report", report)
+    lines = report.read_bytes().splitlines(keepends=True)
+    assert [json.loads(line)["reference"] for line in lines[1:-1]] == [row.split()[2] for row in rows(whole)]
+    assert json.loads(lines[-1]) == {"complete": True, "counts": {"12": 2, "10": 2, "pass": 4}}
+    report.write_bytes(b"".join(lines[:4]) + lines[4][:20])
+    fleet.registry.forget()
+    again = fleet.scan(fleet.host, "--report", report)
+    assert (again.code, again.out.splitlines()[-1]) == (whole.code, whole.out.splitlines()[-1])
+    assert rows(again) == rows(whole)[3:]
+    assert "which judged 3" in again.err
+    asked = [request for request in fleet.registry.seen("GET", "manifest") if request.target in ("v1", "stable")]
+    assert len(asked) == 5
+    assert report.read_bytes() == b"".join(lines)
+    assert fleet.scan(fleet.host, "--report", report, "--json").document["counts"] == {"12": 2, "10": 2, "pass": 4}
+    assert len(report.read_bytes().splitlines()) == len(lines), "a complete one is begun anew"
+
+
+def test_a_report_of_another_question_does_not_go_on(fleet: Fleet) -> None:
+    report = fleet.root / "report.jsonl"
+    fleet.scan(fleet.host, "--report", report)
+    lines = report.read_bytes().splitlines(keepends=True)
+    report.write_bytes(b"".join(lines[:-1]))
+    revoked = run("revoke", "key", fleet.pub("ours"), "--policy", fleet.policy, "--reason", "stolen")
+    assert revoked.code == 0, revoked.err
+    assert len(rows(fleet.scan(fleet.host, "--report", report))) == 8
+    report.write_bytes(b"no report\n")
+    assert len(rows(fleet.scan(fleet.host, "--report", report))) == 8
+    assert fleet.scan(fleet.host, "--report", fleet.root / "model").code == 74
+
+
+def test_what_could_not_be_judged_is_tried_again(fleet: Fleet) -> None:
+    report = fleet.root / "report.jsonl"
+    fleet.registry.on_request = lambda request: Reply(403) if request.repository == "ml/good" else None
+    ran = fleet.scan(f"{fleet.host}/ml/good:v1", f"{fleet.host}/other/good", "--report", report)
+    assert ran.code == 77
+    report.write_bytes(b"".join(report.read_bytes().splitlines(keepends=True)[:-1]))
+    fleet.registry.on_request = None
+    ran = fleet.scan(f"{fleet.host}/ml/good:v1", f"{fleet.host}/other/good", "--report", report)
+    assert (ran.code, len(rows(ran))) == (0, 1)
+    assert ran.out.splitlines()[-1] == "3 artifacts: 3 passed"

@@ -67,6 +67,13 @@ def is_fallback_tag(tag: str) -> bool:
     return _FALLBACK_TAG.fullmatch(tag) is not None
 
 
+def subject_of_tag(tag: str) -> Digest | None:
+    """What such a tag is about; None where that cannot be told: of a longer digest the tag has only a part."""
+    if not is_fallback_tag(tag) or not tag.startswith("sha256-"):
+        return None
+    return Digest.parse(tag.partition(".")[0].replace("-", ":", 1))
+
+
 def examine(raw: bytes, kind: str) -> Facts:
     """Raises `FormatError` where ``raw`` is no JSON object of at most 4 MiB, or its subject is malformed."""
     node = Node(jsonio.loads(raw, limit=MAX_BYTES, what="manifest"))

@@ -104,6 +104,12 @@ class LayoutStore:
     def tags(self) -> list[str]:
         return sorted(tag for tag in self._index().tags() if not is_fallback_tag(tag))
 
+    def untagged(self) -> list[Digest]:
+        """`Bookkeeping`: every manifest that the layout lists, but for those that are bookkeeping themselves."""
+        index = self._index()
+        kept = {found.digest for tag in index.tags() if is_fallback_tag(tag) and (found := index.tagged(tag))}
+        return sorted({entry.descriptor.digest for entry in index.entries} - kept, key=str)
+
     def referrers(self, subject: Digest, *, limit: int = 100_000) -> ReferrerList:
         """Entries of index.json whose manifest names ``subject``, and what a foreign fallback tag lists."""
         index = self._index()

@@ -189,6 +189,15 @@ class Mirrored(Protocol):
         ...
 
 
+@runtime_checkable
+class Bookkeeping(Protocol):
+    """A store that knows of artifacts which no tag names."""
+
+    def untagged(self) -> list[Digest]:
+        """What lists of referrers, signatures and indexes are about, as far as the store can say. A hint."""
+        ...
+
+
 def nearby(store: Store) -> Store | None:
     """As `Mirrored` says; None of a store without mirrors."""
     return store.nearby() if isinstance(store, Mirrored) else None

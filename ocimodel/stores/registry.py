@@ -24,7 +24,7 @@ from ocimodel.jsonio import Node
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.reference import Reference
-from ocimodel.stores.facts import check_tag, digest_of, examine, is_fallback_tag
+from ocimodel.stores.facts import check_tag, digest_of, examine, is_fallback_tag, subject_of_tag
 from ocimodel.stores.http import downloads, listing, manifests, sessions, uploads
 from ocimodel.stores.http.answers import Answer
 from ocimodel.stores.http.asking import Asking
@@ -110,6 +110,13 @@ class RegistryStore:
         return manifests.put(self._repository, raw, media_type, target)
 
     def tags(self) -> list[str]:
+        return sorted(tag for tag in self._all_tags() if not is_fallback_tag(tag))
+
+    def untagged(self) -> list[Digest]:
+        """`Bookkeeping`: where referrers are listed by tags, what these are about; else what cosign's tags are."""
+        return sorted(filter(None, map(subject_of_tag, self._all_tags())), key=str)
+
+    def _all_tags(self) -> set[str]:
         request = Request(
             method="GET",
             url=f"{self._repository.url('tags', 'list')}?n={_PAGE}",
@@ -122,7 +129,7 @@ class RegistryStore:
                 found.update(item.string(limit=128) for item in (tags.items() if tags else ()))
         except listing.TooMuch:
             raise FormatError(f"{self._name} has more tags than can be listed") from None
-        return sorted(tag for tag in found if not is_fallback_tag(tag))
+        return found
 
     def referrers(self, subject: Digest, *, limit: int = 100_000) -> ReferrerList:
         return self._referrers.list(subject, limit)

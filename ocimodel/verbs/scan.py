@@ -5,9 +5,6 @@ order in which the artifacts were found, as soon as they are there, and nothing 
 with the number of artifacts. One that is refused, missing or out of reach keeps none of the others; a registry that
 several in a row find out of reach ends the scan. At most ``workers`` artifacts are judged at a time. Nothing is
 written, no tag moves, and no byte of a model is read.
-
-What a key has signed is told apart: ``verified`` where the signature was checked with that very key, ``claimed``
-where a document only names it, which anyone who may push can have written.
 """
 
 from __future__ import annotations
@@ -21,25 +18,25 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from fnmatch import fnmatchcase
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from ocimodel.errors import NotFoundError, OcimodelError, RejectedError, UnavailableError
 from ocimodel.keys.public import PublicKey
+from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
+from ocimodel.oci.manifest import Index
 from ocimodel.oci.reference import Reference
+from ocimodel.stores.facts import examine
 from ocimodel.stores.opening import Access, open_store, target_of
-from ocimodel.stores.protocol import Store
+from ocimodel.stores.protocol import Bookkeeping, Store
 from ocimodel.transfer.places import state_dir
-from ocimodel.trust.evidence import Evidence
-from ocimodel.trust.judge import Status
 from ocimodel.trust.policy import TrustPolicy
-from ocimodel.trust.ring import KeyEntry
 from ocimodel.trust.verdict import Verdict
 from ocimodel.verbs.deciding import decide
-from ocimodel.verbs.evidence import gather
 from ocimodel.verbs.judging import judged_name
 from ocimodel.verbs.remembering import with_floor
+from ocimodel.verbs.scan_signers import By, keyid_of, signed_by
 from ocimodel.verbs.sharding import WHOLE, Shard
 
 WORKERS = 4
@@ -47,7 +44,6 @@ _LISTERS = 2
 _PATIENCE = 8
 """Artifacts in a row that may be out of reach."""
 
-By = Literal["verified", "claimed", "unknown"]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -84,12 +80,15 @@ class Question:
     Attributes:
         context: what its signed statements must agree with.
         signed_by: keys, or identifiers of keys, whose signatures are looked for besides.
+        untagged: judge as well what no tag names: the manifests of indexes, and what the store's bookkeeping is
+            about. A repository then belongs to one share as a whole.
         shard: the share of the work that is done.
     """
 
     policy: TrustPolicy
     context: Mapping[str, str] = field(default_factory=dict)
     signed_by: tuple[PublicKey | str, ...] = ()
+    untagged: bool = False
     shard: Shard = WHOLE
     workers: int = WORKERS
 
@@ -141,22 +140,36 @@ def scan(
 
 @dataclass(slots=True)
 class _Repository:
-    """An open repository. ``judged``: its artifacts, each by digest and floor, so that each is judged once."""
+    """An open repository.
+
+    Attributes:
+        judged: verdicts by digest and floor, so that each is found once.
+        met: what was looked at under a tag, or because of something else.
+        named: what indexes and referrers name.
+        done: counts the tags that were judged.
+    """
 
     reference: Reference
     store: Store
     stack: ExitStack
     lock: threading.Lock = field(default_factory=threading.Lock)
     judged: dict[tuple[Digest, int], Future[tuple[Verdict, Mapping[str, By]]]] = field(default_factory=dict)
+    met: set[Digest] = field(default_factory=set)
+    named: set[Digest] = field(default_factory=set)
+    done: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """What one worker does: judge ``reference``, or nothing but to hand on ``done``. ``last`` of its repository."""
+    """What one worker does: judge ``reference``; or what no tag names, once all ``others`` were judged.
 
-    repository: _Repository | None
+    ``error``: the repository could not be listed. ``last``: nothing of it follows.
+    """
+
     reference: Reference
-    done: Scanned | None = None
+    repository: _Repository | None = None
+    error: OcimodelError | None = None
+    others: int = -1
     last: bool = False
 
 
@@ -176,12 +189,11 @@ class _Scanner:
         streak = 0
         try:
             found = _ahead(lister, self._list, self._repositories(places), 2 * _LISTERS)
-            for unit, scanned in _ahead(
-                judges, self._unit, (unit for units in found for unit in units), 2 * workers
-            ):
+            units = (unit for listed in found for unit in listed)
+            for unit, results in _ahead(judges, self._unit, units, 2 * workers):
                 if unit.last and unit.repository is not None:
                     unit.repository.stack.close()
-                if scanned is not None:
+                for scanned in results:
                     yield scanned
                     streak = streak + 1 if _unreachable(scanned.error) else 0
                     if streak >= _PATIENCE and scanned.error is not None:
@@ -194,18 +206,16 @@ class _Scanner:
             lister.shutdown(wait=False, cancel_futures=True)
             judges.shutdown(wait=False, cancel_futures=True)
 
-    def _repositories(self, places: Iterable[Place]) -> Iterator[Reference | Scanned]:
+    def _repositories(self, places: Iterable[Place]) -> Iterator[Reference]:
         """Each once, however often it was named."""
         seen: set[Reference] = set()
         for place in places:
             for reference in self._named(place):
-                if isinstance(reference, Scanned):
-                    yield reference
-                elif reference not in seen:
+                if reference not in seen:
                     seen.add(reference)
                     yield reference
 
-    def _named(self, place: Place) -> Iterator[Reference | Scanned]:
+    def _named(self, place: Place) -> Iterator[Reference]:
         if place.reference is not None:
             yield place.reference
             return
@@ -215,46 +225,85 @@ class _Scanner:
             if fnmatchcase(reference.repository, place.glob):
                 yield reference
 
-    def _list(self, reference: Reference | Scanned) -> Sequence[_Unit]:
+    def _list(self, reference: Reference) -> Sequence[_Unit]:
         """What is to be judged of a repository."""
-        if isinstance(reference, Scanned):
-            return (_Unit(None, reference.reference, done=reference),)
-        shard = self._question.shard
-        if (reference.tag or reference.digest) and not shard.owns(str(reference)):
+        whole = not reference.tag and not reference.digest
+        if (self._question.untagged or not whole) and not self._mine(reference):
             return ()
         stack = ExitStack()
         try:
             store = stack.enter_context(open_store(reference, self._access))
-            if reference.tag or reference.digest:
-                found = [reference]
-            else:
-                named = (reference.tagged(tag) for tag in store.tags())
-                found = [item for item in named if shard.owns(str(item))]
+            found = [reference.tagged(tag) for tag in store.tags()] if whole else [reference]
         except OcimodelError as error:
             stack.close()
-            return (_Unit(None, reference, done=Scanned(reference=reference, error=error)),)
+            return (_Unit(reference, error=error),) if self._mine(reference) else ()
         repository = _Repository(reference, store, stack)
-        wanted = [item for item in found if not self._skip(item)]
-        if not wanted:
+        units = [_Unit(item, repository) for item in found if self._mine(item) and not self._skip(item)]
+        if self._question.untagged:
+            units.append(_Unit(reference, repository, others=len(units)))
+        if not units:
             stack.close()
-        return [_Unit(repository, item, last=item is wanted[-1]) for item in wanted]
+            return ()
+        return [*units[:-1], replace(units[-1], last=True)]
 
-    def _unit(self, unit: _Unit) -> tuple[_Unit, Scanned | None]:
+    def _mine(self, reference: Reference) -> bool:
+        # What no tag names is found out by way of the others: one process has to look at all of a repository.
+        return self._question.shard.owns(reference.name if self._question.untagged else str(reference))
+
+    def _unit(self, unit: _Unit) -> tuple[_Unit, Sequence[Scanned]]:
         if unit.repository is None:
-            return unit, unit.done
-        began = time.monotonic()
-        scanned = self._one(unit.repository, unit.reference)
-        return unit, replace(scanned, milliseconds=int((time.monotonic() - began) * 1000))
-
-    def _one(self, repository: _Repository, reference: Reference) -> Scanned:
-        named = reference
+            return unit, (Scanned(reference=unit.reference, error=unit.error),)
+        if unit.others >= 0:
+            return unit, self._rest(unit.repository, unit.others)
         try:
-            subject, raw = repository.store.get_manifest(target_of(reference, repository.store))
+            return unit, (self._one(unit.repository, unit.reference),)
+        finally:
+            unit.repository.done.release()
+
+    def _one(
+        self, repository: _Repository, reference: Reference, found: tuple[Descriptor, bytes] | None = None
+    ) -> Scanned:
+        named, began = reference, time.monotonic()
+        try:
+            subject, raw = found or repository.store.get_manifest(target_of(reference, repository.store))
             named = reference.at(subject.digest)
+            if self._question.untagged:
+                _meet(repository, subject, raw)
             verdict, by = self._judged(repository, reference, subject, raw)
         except OcimodelError as error:
-            return Scanned(reference=named, error=error)
-        return Scanned(reference=named, verdict=verdict, by=by)
+            return Scanned(reference=named, error=error, milliseconds=_since(began))
+        return Scanned(reference=named, verdict=verdict, by=by, milliseconds=_since(began))
+
+    def _rest(self, repository: _Repository, others: int) -> list[Scanned]:
+        """What no tag names, after the ``others``."""
+        for _ in range(others):
+            repository.done.acquire()
+        reference, store = repository.reference, repository.store
+        whole = not reference.tag and not reference.digest
+        found: list[Scanned] = []
+        try:
+            if whole and isinstance(store, Bookkeeping):
+                repository.named.update(store.untagged())
+            while todo := sorted(repository.named - repository.met, key=str):
+                for digest in todo:
+                    found += self._untagged(repository, replace(reference, tag=None, digest=digest))
+        except OcimodelError as error:
+            found.append(Scanned(reference=reference, error=error))
+        return found
+
+    def _untagged(self, repository: _Repository, reference: Reference) -> Sequence[Scanned]:
+        """What a digest names: nothing, if it is not there any more, or only refers to something else."""
+        assert reference.digest is not None
+        repository.met.add(reference.digest)
+        try:
+            subject, raw = repository.store.get_manifest(reference.digest)
+            _meet(repository, subject, raw)
+            refers = examine(raw, subject.media_type).subject is not None
+        except NotFoundError:
+            return ()
+        except OcimodelError as error:
+            return (Scanned(reference=reference, error=error),)
+        return () if refers or self._skip(reference) else (self._one(repository, reference, (subject, raw)),)
 
     def _judged(
         self, repository: _Repository, reference: Reference, subject: Descriptor, raw: bytes
@@ -284,42 +333,28 @@ class _Scanner:
         verdict, evidence, _ = decide(store, subject, raw, name, policy, self._now, question.context)
         found: dict[str, By] = {}
         for key in question.signed_by:
-            told = self._by(store, evidence, verdict, key)
+            told = signed_by(store, evidence, verdict, key, policy.keyids, self._now)
             if told is not None:
                 found[keyid_of(key)] = told
         return verdict, found
 
-    def _by(self, store: Store, evidence: Evidence, verdict: Verdict, key: PublicKey | str) -> By | None:
-        """Whether ``key`` has signed it; None: it has not, and no document says so."""
-        keyid = keyid_of(key)
-        if evidence.truncated and keyid not in self._question.policy.keyids:
-            evidence, _ = gather(store, evidence.subject, evidence.name, {keyid})
-        if isinstance(key, str):
-            reports = [report for report in verdict.signers if report.keyid == keyid and report.identity]
-            if any(report.status != Status.OTHER_SUBJECT for report in reports):
-                return "verified"
-            claimed = any(keyid in candidate.names for candidate in evidence.candidates)
-        else:
-            judged = TrustPolicy.of_keys([key]).assess(evidence, self._now).judged
-            if any(item.signers and item.status is not Status.OTHER_SUBJECT for item in judged):
-                return "verified"
-            claimed = any(keyid in item.candidate.names and not item.signers for item in judged)
-        if claimed:
-            return "claimed"
-        return "unknown" if evidence.truncated else None
+
+def _meet(repository: _Repository, subject: Descriptor, raw: bytes) -> None:
+    """Remember an artifact, and what it names.
+
+    Raises:
+        FormatError: it is malformed.
+    """
+    named = {facts} if (facts := examine(raw, subject.media_type).subject) is not None else set()
+    if subject.media_type in media.INDEXES:
+        named |= {entry.digest for entry in Index.from_bytes(raw, subject.media_type).manifests}
+    with repository.lock:
+        repository.met.add(subject.digest)
+        repository.named |= named
 
 
-def keyid_of(key: PublicKey | str) -> str:
-    """What was looked for, by its identifier."""
-    return key if isinstance(key, str) else key.keyid
-
-
-def known_key(policy: TrustPolicy, keyid: str) -> PublicKey | str:
-    """The key of the policy's ring that has this identifier; else the identifier, by which less can be told."""
-    for entry in policy.ring.entries:
-        if isinstance(entry, KeyEntry) and entry.key.keyid == keyid:
-            return entry.key
-    return keyid
+def _since(began: float) -> int:
+    return int((time.monotonic() - began) * 1000)
 
 
 def _unreachable(error: OcimodelError | None) -> bool:
