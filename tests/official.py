@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import warnings
 from functools import cache
 from typing import Any
 
@@ -46,7 +47,7 @@ def check_spdx(document: dict[str, Any]) -> None:
 
 def check_spdx_schema(document: dict[str, Any]) -> None:
     """By SPDX's JSON Schema, which takes seconds."""
-    schema = fetched("spdx-3.0.1.json")
+    schema = fetched("spdx/schema-v3.0.1.json")
     if schema is None:
         pytest.skip("the JSON Schema of SPDX was not fetched: run `make peers`")
     assert document["@context"] == schema["properties"]["@context"]["const"]
@@ -56,6 +57,23 @@ def check_spdx_schema(document: dict[str, Any]) -> None:
         chosen = {"$ref": f"#/$defs/{item['type']}", "unevaluatedProperties": False}
         found = [error.message for error in validator.evolve().descend(item, chosen)]
         assert found == [], item
+
+
+def check_spdx_model(document: dict[str, Any]) -> None:
+    """By SPDX's model, whose shapes know the classes of what is referred to, and as JSON-LD reads the document."""
+    model, context = fetched("spdx/spdx-model-v3.0.1.jsonld"), fetched("spdx/spdx-context-v3.0.1.jsonld")
+    if model is None or context is None:
+        pytest.skip("the model of SPDX was not fetched: run `make peers`")
+    rdflib = pytest.importorskip("rdflib", reason="pyshacl is not installed")
+    pyshacl = pytest.importorskip("pyshacl", reason="pyshacl is not installed")
+    # The context as it was fetched, for nothing is to be asked of the network.
+    local = {**document, **context}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # theirs, of each other
+        graph = rdflib.Graph().parse(data=json.dumps(local), format="json-ld")
+        shapes = rdflib.Graph().parse(data=json.dumps(model), format="json-ld")
+        conforms, _, why = pyshacl.validate(graph, shacl_graph=shapes, ont_graph=shapes)
+    assert conforms, why[:4000]
 
 
 def _elements(value: Any) -> set[str]:

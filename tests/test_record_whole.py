@@ -28,6 +28,7 @@ from tests.official import (
     check_cyclonedx,
     check_modelpack,
     check_spdx,
+    check_spdx_model,
     check_spdx_schema,
     check_statement,
 )
@@ -395,3 +396,4 @@ def test_every_document_is_valid(kind: str, tmp_path: Path, world: World, reques
     bill = json.loads(run("bom", reference, "--format", "spdx").out)
     check_spdx(bill)
     check_spdx_schema(bill)
+    check_spdx_model(bill)

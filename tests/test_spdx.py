@@ -14,7 +14,7 @@ from ocimodel.record import spdx
 from ocimodel.record.bills import Subject
 from ocimodel.record.metadata import load
 from tests.commands import World, make_world, run
-from tests.official import check_spdx
+from tests.official import check_spdx, check_spdx_model
 from tests.test_record import COMMIT, MODEL
 
 NAMED = Subject(name="m", version="v1", digest=Digest.of(b"m"), repository="registry.example/ml/M")
@@ -90,7 +90,9 @@ def test_a_profile_is_claimed_where_it_holds() -> None:
     alone = "\n".join(
         line for line in WHOLE.splitlines() if not line.startswith(("baseModels", "  - {name: org/base"))
     )
-    (bill,) = of_type(document_of(alone), "software_Sbom")
+    conforming = document_of(alone)
+    check_spdx_model(conforming)
+    (bill,) = of_type(conforming, "software_Sbom")
     assert {"ai", "build"} <= set(bill["profileConformance"])
     (bill,) = of_type(document_of(), "software_Sbom")
     assert "ai" not in bill["profileConformance"], "nobody said who supplies it, and when it was released"

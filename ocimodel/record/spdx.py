@@ -100,7 +100,8 @@ class _Writer:
 
     def _around(self, model: str, tool: str) -> dict[str, Any]:
         """The collections, and the profiles that hold for them."""
-        profiles = ["core", "software", "simpleLicensing", "extension"]
+        # Not "extension": in SPDX's own context that word is the property, wherever it stands.
+        profiles = ["core", "software", "simpleLicensing"]
         packages = [item for item in self._elements if item["type"] == "ai_AIPackage"]
         if all(key in item for item in packages for key in _ASKED):
             profiles.append("ai")
