@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from ocimodel.oci import media
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.manifest import Manifest
 from ocimodel.oci.reference import DEFAULT_TAG, Reference
+from ocimodel.record.descriptor import described
 from ocimodel.stores.facts import is_fallback_tag
 from ocimodel.stores.opening import Access, open_store
 from ocimodel.stores.protocol import Source, Store
@@ -101,6 +102,7 @@ def push(
             )
     provenance_bytes([], provenance)  # what is malformed is refused before a byte moves
     packing = prepare(directory)
+    packing = replace(packing, config=described(packing.config, provenance))
     found = scanned(packing.plan.files, attest_scan) if attest_scan else None
     place = None if rehash else usable_cache_dir()
     cache = DigestCache(place)
