@@ -304,6 +304,7 @@ HONEST = [
     "{{ bos_token }}{% if messages[0]['role'] != 'system' %}{{ raise_exception('no system') }}{% endif %}",
     "{% generation %}{{ message.content | trim | tojson(indent=4) }}{% endgeneration %}",
     "{# __globals__ in a comment #}text with __class__ in it, and popen()",
+    "{% if x in ['_a', '_b'] %}{{ x.get('_c') }}{{ ['_d'] }}{% endif %}",
     "{{ name.split('_')[0] ~ '-' ~ x | replace('-', '_') }}",
     "{%- macro render(tool) -%}{{ tool.name ~ '(' ~ tool.system }}{%- endmacro -%}{{ builtin_tools|join(', ') }}",
     "{{ strftime_now('%d %b %Y') }}{{ messages[-1].tool_calls[0]['function']['arguments'] }}",
@@ -332,8 +333,19 @@ SERIOUS = [
     "{% if '%}' %}{{ x . __mro__ }}{% endif %}",
     "{{ '}}' }}{{ x._private }}",
     "{{ x['_y'] }}",
+    "{{ x[('_y')] }}",
+    "{{ x[a['b'] if c else '_y'] }}",
+    "{{ (x)['_y'|lower] }}",
+    "{{ 'x'['_y'] }}",
+    "{{ 1['_y'] }}",
+    "{{ x[a ~ '__' ~ b] }}",
     "{%set a=x.__base__%}",
     "{{ (x).\n__dict__",
+    "{{ {'a': {'b': 1}}.x.__class__ }}",
+    "{% set y = {'a': {'b': [1]}} %}{{ ({'%}': 1}).__class__ }}",
+    "{% raw %}{# {% endraw %}{{ x.__class__ }}",
+    "{%- raw -%}{{ '{%- endraw -%}{{ x._private }}",
+    "{{ x[1]}}{{ x.__class__ }}",
 ]
 
 
@@ -349,11 +361,12 @@ def test_templates_that_reach_out(template: str) -> None:
         "{%- import 'x' as y -%}",
         "{{ lipsum.x }}",
         "{{ x|attr('content') }}",
-        "{{ x[a ~ '__' ~ b] }}",
+        "{{ a ~ '__' ~ b }}",
         "shown\u202eneddih",
         "{{ x",
         "{# x",
         "{{ 'x }}",
+        "{% raw %}x",
     ],
 )
 def test_templates_that_somebody_should_read(template: str) -> None:
@@ -380,6 +393,28 @@ def test_a_template_that_is_too_long() -> None:
 @example("{{'" + "\\" * 199)
 def test_any_text_is_read(template: str) -> None:
     remarks(template)
+
+
+PIECES = r"""{{ }} {% %} {# #} {%raw%} {%endraw%} { } [ ] ( ) ' " \ .__class__ .a x ['__class__'] ~ + - 1 , :
+if~x ['_''_class__'] {'a':1}"""
+
+
+@settings(max_examples=2000, deadline=None)
+@given(st.lists(st.sampled_from(PIECES.split()), max_size=14))
+@example(["{{", "{'a':1}", "}}", ".__class__", "}}"])
+@example(["{%raw%}", "{#", "{%endraw%}", "{{", "x", ".__class__", "}}"])
+def test_what_jinja_would_reach_for_is_told(pieces: list[str]) -> None:
+    """Whatever Jinja itself parses: an attribute that its sandbox would refuse is never overlooked."""
+    jinja = pytest.importorskip("jinja2")
+    template = "".join(pieces)
+    try:
+        parsed = jinja.Environment().parse(template)
+    except (jinja.TemplateError, RecursionError):
+        return
+    reached = [node.attr for node in parsed.find_all(jinja.nodes.Getattr)]
+    reached += [node.arg.value for node in parsed.find_all(jinja.nodes.Getitem) if hasattr(node.arg, "value")]
+    if any(isinstance(name, str) and name.startswith("_") for name in reached):
+        assert any(remark.serious for remark in remarks(template)), template
 
 
 BAD = SERIOUS[0]

@@ -33,6 +33,8 @@ class _Token(NamedTuple):
     value: str
 
 
+_OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
+_END_OF_RAW = re.compile(r"\{%[-+]?\s*endraw\s*[-+]?%\}")
 _OPENING = re.compile(r"\{\{|\{%|\{#")
 _TOKEN = re.compile(
     r"""\s+|(?P<end>[-+]?%\}|-?\}\})|(?P<text>'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")"""
@@ -52,6 +54,7 @@ Popen check_output compile eval exec execfile getoutput import_module popen spaw
 """
 _CALLS: Final = frozenset(_COMMANDS.split())
 _WAYS_OUT: Final = frozenset({"lipsum", "cycler", "joiner", "request", "url_for", "get_flashed_messages"})
+_OPERATORS: Final = frozenset({"in", "and", "or", "not", "is", "if", "else", "elif", "set", "for", "recursive"})
 _LOADING: Final = frozenset({"include", "import", "from", "extends"})
 _HIDDEN = re.compile("[\u200b\u2060-\u2064\u202a-\u202e\u2066-\u2069\U000e0000-\U000e007f]")
 _LONG, _SEAM = 4096, 64
@@ -79,24 +82,36 @@ def _blocks(template: str, found: list[Remark]) -> Iterator[tuple[str, list[_Tok
     while opening := _OPENING.search(template, position):
         mark, position = opening[0], opening.end()
         if mark == "{#":
-            position = template.find("#}", position)
-            if position < 0:
-                found.append(Remark(False, "has a comment without an end"))
-                return
-            continue
-        tokens: list[_Token] = []
-        while match := _TOKEN.match(template, position):
-            position = match.end()
-            if match.lastgroup == "end" and match[0].endswith("%}" if mark == "{%" else "}}"):
-                break
-            if match.lastgroup == "open":  # Jinja refuses it; we would look for its end again and again
-                found.append(Remark(False, "has a text without an end"))
-                break
-            if match.lastgroup is not None:
-                tokens.append(_Token(match.lastgroup, match[0]))
+            end = template.find("#}", position)
+            position = end + 2
         else:
-            found.append(Remark(False, "has code without an end"))
-        yield mark, tokens
+            tokens, end = _block(template, position, mark)
+            yield mark, tokens
+            position = end
+            if mark == "{%" and [token.value for token in tokens if token.value not in "-+"] == ["raw"]:
+                raw = _END_OF_RAW.search(template, position)
+                end = position = raw.end() if raw else -1
+        if end < 0:
+            found.append(Remark(False, "has a part without an end"))
+            return
+
+
+def _block(template: str, position: int, mark: str) -> tuple[list[_Token], int]:
+    """The tokens from ``position`` on, and where the code ends; -1 where it does not."""
+    closing, depth = "%}" if mark == "{%" else "}}", 0
+    tokens: list[_Token] = []
+    while match := _TOKEN.match(template, position):
+        kind, value, position = match.lastgroup, match[0], match.end()
+        if kind == "end" and not depth and value.endswith(closing):
+            return tokens, position
+        if kind == "end":  # as in {{ {"a": {"b": 1}} }}: Jinja counts what is open
+            kind, value, position = "other", value[0], match.start() + 1
+        if kind == "open":  # Jinja refuses it; we would look for its end again and again
+            return tokens, -1
+        if kind is not None:
+            depth += (value in _OPEN) - (value in _CLOSE) if kind == "other" else 0
+            tokens.append(_Token(kind, value))
+    return tokens, -1
 
 
 def _folded(tokens: list[_Token]) -> list[_Token]:
@@ -136,21 +151,36 @@ def _of_block(mark: str, tokens: list[_Token]) -> Iterator[Remark]:
     first = next((token for token in tokens if token.value not in "-+"), none)
     if mark == "{%" and first.value in _LOADING:
         yield Remark(False, f"loads another template ({first.value})")
+    brackets: list[bool] = []
+    within = 0  # how many of the brackets that are open are subscripts
     for index, token in enumerate(tokens):
         before = tokens[index - 1] if index else none
         after = tokens[index + 1] if index + 1 < len(tokens) else none
-        if token.kind == "text":
-            yield from _of_literal(token.value, before, after)
+        if token.kind == "other" and token.value in _OPEN:
+            brackets.append(token.value == "[" and _is_value(before))
+            within += brackets[-1]
+        elif token.kind == "other" and token.value in _CLOSE and brackets:
+            within -= brackets.pop()
+        elif token.kind == "text":
+            joined = {item.value for item in (before, after) if item.kind == "other"} & _JOINING
+            yield from _of_literal(token.value, subscript=within > 0, joined=bool(joined))
         elif token.kind == "name":
             yield from _of_name(token.value, before.value, after, tokens[index + 2 : index + 4])
 
 
-def _of_literal(text: str, before: _Token, after: _Token) -> Iterator[Remark]:
+def _is_value(token: _Token) -> bool:
+    """Whether a bracket behind ``token`` is a subscript of it, and not a list."""
+    if token.kind == "name":
+        return token.value not in _OPERATORS
+    return token.kind == "text" or token.value in _CLOSE or token.value.isdigit()
+
+
+def _of_literal(text: str, *, subscript: bool, joined: bool) -> Iterator[Remark]:
     if match := _DUNDER.search(text):
         yield Remark(True, f"reaches for {match[0]}")
-    elif _TELLING.fullmatch(text) or (before.value == "[" and after.value == "]" and text.startswith("_")):
+    elif _TELLING.fullmatch(text) or (subscript and text.startswith("_")):
         yield Remark(True, f"reaches for {text[:40]}")
-    elif text and not text.strip("_") and (before.value in _JOINING or after.value in _JOINING):
+    elif joined and text and not text.strip("_"):
         yield Remark(False, "puts names with underscores together")
 
 
