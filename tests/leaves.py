@@ -76,7 +76,7 @@ def nowhere(leaves: Iterable[Leaf], record: dict[str, Any], left_out: Iterable[s
     A value that could be there by chance (short, a number, true) has to stand under its own key as well.
     """
     told = [*of_value(record, ""), *_named(record)]
-    texts = [(leaf.key.split(".")[-1], leaf.value, set(leaf.value.split(", "))) for leaf in told]
+    texts = [(f".{leaf.key}", leaf.value, set(leaf.value.split(", "))) for leaf in told]
     missing = []
     for leaf in leaves:
         if any(fnmatchcase(leaf.where, pattern) for pattern in left_out):
@@ -84,9 +84,12 @@ def nowhere(leaves: Iterable[Leaf], record: dict[str, Any], left_out: Iterable[s
         wanted = forms(leaf)
         telling = len(leaf.value) > 5 and not re.fullmatch(r"[\d.]{1,9}", leaf.value)
         names = {leaf.key, f"{leaf.key}s", leaf.key.removesuffix("_version")}
+        if leaf.key == "value":  # of what stands above it
+            names.add(leaf.where.split(".")[-2].rpartition(": ")[2])
+        endings = tuple(f".{name}" for name in names)
         if not any(
             (value in wanted or parts & wanted or (telling and f'"{leaf.value}"' in value))
-            and (telling or key in names)
+            and (telling or key.endswith(endings))
             for key, value, parts in texts
         ):
             missing.append(leaf)
@@ -108,7 +111,8 @@ def _named(value: Any) -> Iterator[Leaf]:
 def invented(record: dict[str, Any], leaves: Iterable[Leaf], ours: Iterable[str]) -> list[Leaf]:
     """What of the record no source states."""
     found = list(leaves)
-    stated = set().union(*(forms(leaf) for leaf in found)) | {leaf.key for leaf in found} | set(ours)
+    names = {name for leaf in found for name in (leaf.key, *re.split(r"\.|: ", leaf.where))}
+    stated = set().union(*(forms(leaf) for leaf in found)) | names | set(ours)
     everything = "\n".join(stated)
 
     def known(value: str) -> bool:

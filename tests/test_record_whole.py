@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from ocimodel.oci import media
-from ocimodel.record import gguf, huggingface, mlflow
+from ocimodel.record import croissant, dvc, gguf, huggingface, mlflow, wandb
 from ocimodel.record.record import Record
 from ocimodel.record.sources import gather
 from tests import leaves
@@ -357,6 +357,127 @@ def test_mlflow(mlflow_model: Path) -> None:
 def test_gguf(tmp_path: Path) -> None:
     place = a_gguf(tmp_path / "gguf")
     check(gather([f"gguf:{place}"]), gguf_leaves(place), gguf.LEFT_OUT, set())
+
+
+DVC = {
+    "dvc.lock": """\
+schema: '2.0'
+stages:
+  prepare:
+    cmd: python prepare.py --fast
+    deps:
+    - {path: data/raw, hash: md5, md5: aaaabbbbccccdddd.dir, size: 1048577, nfiles: 1234}
+    - {path: prepare.py, hash: md5, md5: eeeeffff00001111, size: 2345}
+    params: {params.yaml: {prepare.seed-value: 20170428, split-ratio: 0.20}}
+    outs:
+    - {path: data/prepared, hash: md5, md5: 2222333344445555.dir, size: 7654321, nfiles: 2}
+""",
+    "data.dvc": """\
+md5: 9999888877776666
+frozen: true
+deps:
+- path: datasets/letters
+  repo: {url: "https://bob:hunter2@git.example.com/registry", rev_lock: f31f5c4cdae787b4bdeb97a717687d44667d9e62}
+outs:
+- {md5: 1111222233334444.dir, size: 99887766, nfiles: 4321, hash: md5, path: letters, cache: true}
+desc: Letters of the alphabet
+""",
+    "dvc.yaml": "metrics: [metrics.json]\n",
+    "metrics.json": '{"auc-of-it": 0.9101, "by": {"class-a": 0.75}}',
+}
+WANDB = {
+    "config.yaml": """\
+_wandb: {value: {cli_version: 0.18.1}}
+learning-rate: {desc: how fast it learns, value: 0.0101}
+""",
+    "wandb-summary.json": '{"loss-at-end": 0.5123, "_runtime": 3, "val": {"f1-score": 0.8123}}',
+    "wandb-metadata.json": json.dumps(
+        {
+            "host": "secret-host",
+            "username": "bob",
+            "email": "bob@example.com",
+            "executable": "/home/bob/venv/bin/python",
+            "root": "/home/bob/src",
+            "os": "Linux-6.1-x86_64",
+            "python": "CPython 3.11.9",
+            "gpu": "NVIDIA H100 80GB HBM3",
+            "gpu_count": 8,
+            "cpu_count": 96,
+            "cudaVersion": "12.4-driver",
+            "program": "train_it.py",
+            "args": ["--config", "large.yaml"],
+            "state": "finished-state",
+            "startedAt": "2026-11-01T10:00:00Z",
+            "git": {"remote": "https://git.example.com/ml-code", "commit": "0123456789" * 4},
+        }
+    ),
+}
+CROISSANT = {
+    "croissant.json": json.dumps(
+        {
+            "@context": {"@vocab": "https://schema.org/"},
+            "@type": "sc:Dataset",
+            "conformsTo": "http://mlcommons.org/croissant/1.0",
+            "name": "letters-dataset",
+            "description": "Letters, scanned by hand",
+            "creator": {"@type": "Organization", "name": "The Scanners"},
+            "datePublished": "2026-01-02",
+            "keywords": ["alphabet-keyword", "scan-keyword"],
+            "citeAs": "@misc{letters2026}",
+            "isAccessibleForFree": True,
+            "license": "https://creativecommons.org/licenses/by/4.0/",
+            "url": "https://example.com/letters-page",
+            "version": "1.0.7",
+            "distribution": [
+                {
+                    "@type": "cr:FileObject",
+                    "@id": "file-letters",
+                    "name": "letters.csv",
+                    "contentUrl": "https://example.com/letters.csv",
+                    "contentSize": "1048576 B",
+                    "encodingFormat": "text/csv",
+                    "sha256": "ab" * 32,
+                    "md5": "cd" * 16,
+                },
+                {
+                    "@type": "cr:FileSet",
+                    "@id": "file-set",
+                    "containedIn": {"@id": "archive-of-it"},
+                    "includes": "*.jpg",
+                },
+            ],
+            "recordSet": [{"@type": "cr:RecordSet", "name": "default-records"}],
+        }
+    )
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "files", "left_out", "ours"),
+    [
+        pytest.param("dvc", DVC, dvc.LEFT_OUT, {"other", "output", "dvc", "by.class-a", "metrics.json"}, id="dvc"),
+        pytest.param("wandb", WANDB, wandb.LEFT_OUT, {"wandb", "val.f1-score"}, id="wandb"),
+        pytest.param("croissant", CROISSANT, croissant.LEFT_OUT, {"croissant"}, id="croissant"),
+    ],
+)
+def test_the_others(
+    kind: str, files: dict[str, str], left_out: Mapping[str, str], ours: set[str], tmp_path: Path
+) -> None:
+    stated = []
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+        read = leaves.of_json if name.endswith(".json") else leaves.of_yaml
+        if name != "dvc.yaml":  # where the metrics are
+            stated += [
+                leaf._replace(value=leaf.value.replace("bob:hunter2@", "")) for leaf in read(tmp_path / name)
+            ]
+    # names of datasets and files within them stand as DATASET/FILE, and tell how a digest was made by their keys
+    within = {f"letters-dataset/{name}" for name in ("letters.csv", "file-set")} | {"--config", "large.yaml"}
+    named = [leaf for leaf in stated if leaf.key != "hash" and leaf.value != "letters.csv"]
+    document = check(gather([f"{kind}:{tmp_path}"]), named, left_out, ours | within)
+    assert "hunter2" not in json.dumps(document)
+    assert "secret-host" not in json.dumps(document)
+    assert "bob" not in json.dumps(document)
 
 
 # --- and what becomes of it ------------------------------------------------------------------------------------

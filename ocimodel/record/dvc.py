@@ -1,12 +1,13 @@
 """``dvc:DIR``: a repository whose pipeline DVC ran (``dvc.lock``, schema 2.0) and whose data it tracks (``*.dvc``).
 
 Guarantees: files only. DVC's digests are md5, so they are annotations. Which dependency is data is known of those
-that DVC tracks; the others are called "other".
+that DVC tracks; the others are called "other". What stages made is among the by-products, as "output". What
+`LEFT_OUT` says is not repeated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,16 @@ from ocimodel.errors import ConfigurationError
 from ocimodel.record import documents
 from ocimodel.record.documents import items, obj, text
 from ocimodel.record.record import Material, Metric, Record
+
+LEFT_OUT: Mapping[str, str] = {
+    "dvc.lock: schema": "the version of the file's format",
+    "*.dvc: outs.cache": "how DVC keeps it",
+    "*.dvc: outs.push": "the same",
+    "*.dvc: outs.persist": "the same",
+    "*.dvc: frozen": "that DVC does not look for a newer one",
+    "*.dvc: md5": "of this very file, not of data",
+}
+"""What these files state and the record does not repeat, and why."""
 
 _FILES = 10_000
 
@@ -40,6 +51,12 @@ def collect(directory: Path) -> Record:
         hyperparameters=_parameters(stages),
         materials=tuple(used.values()),
         metrics=tuple(_metrics(directory, pipeline)),
+        reports=tuple(
+            _material("output", path, out)
+            for stage in stages.values()
+            for out in map(obj, items(stage.get("outs")))
+            if (path := text(out.get("path"))) and path not in tracked
+        ),
     )
 
 
@@ -49,16 +66,43 @@ def _tracked(directory: Path) -> Iterator[tuple[str, Material]]:
             continue
         name = str(path.relative_to(directory))
         document = documents.read_yaml(directory, name) or {}
+        notes = documents.texts({key: document.get(key) for key in ("meta", "desc")})
+        origin = [obj(item) for item in items(document.get("deps"))]
         for out in map(obj, items(document.get("outs"))):
             local = str(Path(name).parent / text(out.get("path")))
-            yield local, _material("training-data", local, out)
+            yield local, _material("training-data", local, out, origin[0] if len(origin) == 1 else {}, notes)
 
 
-def _material(role: str, path: str, said: dict[str, Any]) -> Material:
+def _material(
+    role: str,
+    path: str,
+    said: dict[str, Any],
+    origin: dict[str, Any] | None = None,
+    notes: Mapping[str, str] | None = None,
+) -> Material:
+    """What is at ``path``; where it was imported from, and the version that was locked there."""
     digests = {"md5": text(said.get("md5")), "etag": text(said.get("etag"))}
     if kind := text(said.get("hash")):
         digests[kind] = text(said.get(kind))
-    return Material.of(role, name=path, digests=digests, recorded_by="dvc", size=text(said.get("size")))
+    repository, known = obj((origin or {}).get("repo")), documents.texts(origin or {})
+    uri = f"git+{text(repository.get('url'))}" if repository.get("url") else known.pop("path", "")
+    known.pop("repo.url", "")
+    rest = {key: value for key, value in said.items() if key not in ("md5", "etag", "hash", "path", kind, *_KEPT)}
+    return Material.of(
+        role,
+        name=path,
+        uri=uri,
+        digests={key: value for key, value in digests.items() if value},
+        recorded_by="dvc",
+        annotations={
+            **{f"imported.{key}": value for key, value in known.items()},
+            **(notes or {}),
+            **documents.texts(rest),
+        },
+    )
+
+
+_KEPT = ("cache", "push", "persist")
 
 
 def _step(name: str, stage: dict[str, Any]) -> dict[str, Any]:
