@@ -355,6 +355,17 @@ def test_what_a_policy_refuses_whatever_is_attested(world: World) -> None:
     assert sign(world, *by_policy(path)).code == 19
 
 
+def test_a_machine_that_only_signs_what_passed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OCIMODEL_SIGN_REQUIRE_ATTESTATION", "test-result")
+    assert sign(world).code == 2, "whose results?"
+    monkeypatch.setenv("OCIMODEL_ATTESTATION_KEY", str(world.root / "eval.pub"))
+    assert sign(world).code == 19
+    assert run("push", world.model, world.ref, "--key", world.key).code == 2, "no way around it"
+    assert run("push", world.model, world.ref).code == 0
+    assert attest(world, "--threshold", "accuracy>=0.9").code == 0
+    assert sign(world).code == 0
+
+
 def test_a_first_policy_asks_for_results(world: World) -> None:
     words = ("--key", world.pub, "--evaluator", world.root / "eval.pub")
     wanted = ("--require-attestation", "test-result", "--require-attestation", "scan")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ocimodel.cli import material, options, results
+from ocimodel.cli import material, options, requiring, results
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.sign import signature, signers
@@ -66,6 +66,8 @@ def push(
     signing = sign or key is not None
     if not signing and (annotation or expires or mode):
         raise UsageError("-a, --expires and --attest-scan need a key", hint="Add --key KEY, or leave them out.")
+    if signing:
+        requiring.refuse_push()
     pushed = push(
         directory,
         reference,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,18 @@ from ocimodel.errors import UsageError
 
 if TYPE_CHECKING:
     from ocimodel.oci.reference import Reference
+
+
+VARIABLE = "OCIMODEL_SIGN_REQUIRE_ATTESTATION"
+
+
+def refuse_push() -> None:
+    """Raises UsageError where this machine only signs what was attested: nobody attests what has no digest yet."""
+    if os.environ.get(VARIABLE):
+        raise UsageError(
+            f"{VARIABLE} is set, and what is signed while it is pushed cannot have been attested",
+            hint="Push without --sign and --key, let it be attested, then: ocimodel sign REF.",
+        )
 
 
 def required(

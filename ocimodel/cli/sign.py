@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ocimodel.cli import material, options
+from ocimodel.cli import material, options, requiring
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.values import duration, signed_annotations
@@ -51,7 +51,7 @@ RequireAttestation = Annotated[
     options.option(
         "--require-attestation",
         metavar="TYPE",
-        variable="OCIMODEL_SIGN_REQUIRE_ATTESTATION",
+        variable=requiring.VARIABLE,
         help="Refuse (19) without this statement, a test result that passed. scan: the scanner's (repeatable).",
     ),
 ]
@@ -107,9 +107,7 @@ def sign(
 
     met: dict[str, Any] = {}
     if require_attestation or attestation_key or attestation_policy:
-        from ocimodel.cli.requiring import required
-
-        reference, met = required(
+        reference, met = requiring.required(
             run, reference, require_attestation or (), attestation_key or (), attestation_policy
         )
     signed = sign(
