@@ -21,7 +21,7 @@ from ocimodel.oci import media
 from ocimodel.oci.digest import Digest
 from ocimodel.record import documents
 from ocimodel.record.metadata import load
-from ocimodel.record.packages import requirements
+from ocimodel.record.packages import conda, requirements
 from ocimodel.record.record import Material, Record
 from ocimodel.record.sources import gather
 from tests.commands import make_world, run
@@ -446,7 +446,13 @@ JENKINS = {
     "GIT_URL": "https://git.example.com/ml",
     "GIT_COMMIT": COMMIT,
 }
-ARGO = {"ARGO_WORKFLOW_NAME": "train-x", "GIT_URL": "https://git.example.com/ml", "GIT_COMMIT": COMMIT}
+ARGO = {
+    "ARGO_WORKFLOW_NAME": "train-x",
+    "ARGO_WORKFLOW_NAMESPACE": "ml",
+    "ARGO_WORKFLOW_TEMPLATE": "train",
+    "GIT_URL": "https://git.example.com/ml",
+    "GIT_COMMIT": COMMIT,
+}
 TEKTON = {"TEKTON_PIPELINE_RUN": "train-x", "TEKTON_PIPELINE": "train", "GIT_COMMIT": COMMIT}
 
 
@@ -464,7 +470,7 @@ TEKTON = {"TEKTON_PIPELINE_RUN": "train-x", "TEKTON_PIPELINE": "train", "GIT_COM
             "https://gitlab.example.com/acme/ml/-/jobs/7",
         ),
         (JENKINS, "https://ci.example.com/job/train/", "https://ci.example.com/job/train/7/"),
-        (ARGO, "", "argo:train-x"),
+        (ARGO, "argo:ml/train", "argo:ml/train-x"),
         (TEKTON, "tekton:train", "tekton:train-x"),
         ({}, "", ""),
     ],
@@ -476,6 +482,63 @@ def test_the_environment(env: dict[str, str], builder: str, invocation: str) -> 
     assert any(item.uri.startswith("pkg:pypi/blake3@") for item in record.materials)
     assert any(item.digest == {"gitCommit": COMMIT} for item in record.materials) == bool(env)
     assert b"hunter2" not in record.predicate()
+
+
+@pytest.mark.parametrize(
+    ("env", "uri", "digest"),
+    [
+        (GITLAB | {"CI_JOB_IMAGE": "python:3.12"}, "oci://python:3.12", None),
+        (
+            GITLAB | {"CI_JOB_IMAGE": f"r.example/train@sha256:{'c' * 64}"},
+            f"oci://r.example/train@sha256:{'c' * 64}",
+            {"sha256": "c" * 64},
+        ),
+        (
+            ARGO | {"OCIMODEL_JOB_IMAGE": f"r.example/train:v1@sha256:{'c' * 64}", "CI_JOB_IMAGE": "other"},
+            f"oci://r.example/train:v1@sha256:{'c' * 64}",
+            {"sha256": "c" * 64},
+        ),
+    ],
+)
+def test_the_container_image(env: dict[str, str], uri: str, digest: dict[str, str] | None) -> None:
+    (image,) = [item for item in gather(["env"], env=env).materials if item.role == "image"]
+    assert image.to_dict().get("digest") == digest
+    assert image.uri == uri
+
+
+def test_a_clone_that_was_made_with_a_token() -> None:
+    env = JENKINS | {"GIT_URL": "https://x-token:hunter2@git.example.com/ml"}
+    found = gather(["env"], env=env).predicate()
+    assert b"hunter2" not in found
+    assert b"https://git.example.com/ml" in found
+
+
+def test_a_gguf_that_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"has no \*\.gguf"):
+        gather([f"gguf:{tmp_path}"])
+    (tmp_path / "a.gguf").write_bytes(b"not one")
+    with pytest.raises(ConfigurationError, match="not a GGUF file"):
+        gather([f"gguf:{tmp_path}"])
+
+
+def test_packages_as_conda_and_pip_write_them() -> None:
+    document = {
+        "channels": ["conda-forge"],
+        "dependencies": ["python=3.11.7", "nvidia::cuda=12.4=h1", "pip<=24.0", {"pip": ["a[x]==1; os_name=='nt'"]}],
+    }
+    python, cuda, pip, a = (item.to_dict() for item in conda(document, "mlflow"))
+    assert (python["uri"], python["annotations"]["channel"]) == ("pkg:conda/python@3.11.7", "conda-forge")
+    assert (cuda["uri"], cuda["annotations"]["channel"], cuda["annotations"]["build"]) == (
+        "pkg:conda/cuda@12.4",
+        "nvidia",
+        "h1",
+    )
+    assert (pip["uri"], pip["annotations"]["requires"]) == ("pkg:conda/pip", "<=24.0")
+    assert (a["uri"], a["annotations"]["extras"]) == ("pkg:pypi/a@1", "x")
+    lines = b"git+https://u:p@github.com/a/b.git@main#egg=Foo_Bar\nhttps://e.x/y.whl\n./local\nc==1.*\n"
+    first, second, third = requirements(lines, "pip")
+    assert (first.uri, second.uri, third.uri) == ("pkg:pypi/foo-bar", "https://e.x/y.whl", "pkg:pypi/c")
+    assert b"u:p@" not in Record(materials=(first,)).predicate()
 
 
 def test_a_lock_file() -> None:
