@@ -19,8 +19,9 @@ from tests.hostile import Basic, HostileRegistry, Reply, Request, Response, Swit
 from tests.hostile.auth import basic
 from tests.hostile.state import OCI_MANIFEST
 from tests.mirrors import Site, asked
-from tests.scripted import Authority, Say, Scripted, Seen
+from tests.scripted import Authority, Scripted
 from tests.signers import ALICE, MALLORY
+from tests.tls import before
 
 
 @pytest.fixture
@@ -317,38 +318,13 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return Authority.create(tmp_path_factory.mktemp("authority"))
 
 
-def _before(registry: HostileRegistry) -> Callable[[Seen], Say]:
-    """What a TLS server before a registry does."""
-    import http.client
-
-    def forward(seen: Seen) -> Say:
-        connection = http.client.HTTPConnection(registry.host)
-        connection.request(
-            seen.method,
-            seen.path,
-            headers={name: seen.headers[name] for name in ("accept",) if name in seen.headers},
-        )
-        answer = connection.getresponse()
-        body = answer.read()
-        connection.close()
-        kept = [
-            (name, value)
-            for name, value in answer.getheaders()
-            if name.lower().startswith(("content-type", "docker"))
-        ]
-        length = int(answer.headers["Content-Length"])
-        return Say(answer.status, kept, body, length=-1 if seen.method != "HEAD" else length)
-
-    return forward
-
-
 def test_a_mirrors_own_authority_and_client_certificate(site: Site, authority: Authority) -> None:
     with HostileRegistry() as behind:
         behind.restore(site.origin.snapshot())
         context = authority.server_context()
         context.load_verify_locations(authority.ca_file)
         context.verify_mode = ssl.CERT_REQUIRED
-        with Scripted(_before(behind), tls=context) as mirror:
+        with Scripted(before(behind.host), tls=context) as mirror:
             ours = f'ca = "{authority.ca_file}"\n'
             site.add(mirror.url, more=f'{ours}client = "{authority._chain}"')
             ran = site.pull()

@@ -21,7 +21,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -33,6 +32,7 @@ from ocimodel.errors import ConfigurationError
 from ocimodel.stores.http import clock
 from ocimodel.stores.http.origins import Origin, Rules, is_loopback
 from ocimodel.stores.http.policy import Patience
+from ocimodel.stores.http.proxies import proxy_for
 from ocimodel.stores.http.route import DIRECT, Route
 
 _SLICE = 256 * 1024
@@ -129,7 +129,7 @@ class Connections:
         return pool
 
     def _proxy(self, origin: Origin) -> str:
-        return self._route.proxy or _proxy(origin)
+        return self._route.proxy or proxy_for(origin)
 
     def _manager(self, origin: Origin, proxy: str) -> urllib3.PoolManager:
         # The system's authorities take 0.08 s to load, which plain HTTP need not wait for.
@@ -213,15 +213,6 @@ def speaks_plain(host: str, port: int, timeout: float) -> bool | None:
         return None
     # RFC 8446, section 5.1: a record begins with its content type, 20 to 24; text does not.
     return not 20 <= first[0] <= 24 if first else None
-
-
-def _proxy(origin: Origin) -> str:
-    """The proxy that the environment names for this origin, or ''."""
-    if is_loopback(origin.host) or proxy_bypass(origin.netloc):
-        return ""
-    proxies = getproxies()
-    found = proxies.get(origin.scheme) or proxies.get("all") or ""
-    return found if "://" in found or not found else f"http://{found}"
 
 
 def _pool_classes(patience: Patience) -> dict[str, Any]:
