@@ -42,6 +42,8 @@ from ocimodel.stores.registry import RegistryStore
 
 REST = 30.0
 """Seconds for which a mirror that did not answer is not asked."""
+MISSES = 16
+"""After so many things in a row that a mirror does not have it is given a rest: it has nothing of this model."""
 FLOOR = 64 * 1024
 """Bytes a second below which a mirror's blob is given up, once it was waited for as long as for a document."""
 _PASSED_OVER = (NotFoundError, IntegrityError, UnavailableError, AuthenticationError)
@@ -63,15 +65,23 @@ class Mirror:
         self._url = url
         self._tell = tell
         self._until = 0.0
+        self._misses = 0
 
     @property
     def usable(self) -> bool:
         return self.patience.clock() >= self._until
 
+    def worked(self) -> None:
+        """It did what it was asked for."""
+        self._misses = 0
+
     def failed(self, error: OcimodelError) -> None:
-        """It did not do what it was asked for."""
-        if isinstance(error, NotFoundError | RejectedError):
-            return  # that says nothing of the next request
+        """It did not."""
+        if isinstance(error, NotFoundError | RejectedError):  # that says little of the next request
+            self._misses += 1
+            if self._misses >= MISSES:
+                self._misses, self._until = 0, max(self._until, self.patience.clock() + REST)
+            return
         first = self.usable
         lasting = isinstance(error, IntegrityError | AuthenticationError)
         self._until = float("inf") if lasting else max(self._until, self.patience.clock() + REST)
@@ -183,6 +193,7 @@ class MirroredStore:
             except _PASSED_OVER as error:
                 mirror.failed(error)
                 continue
+            mirror.worked()
             if digest is not None:
                 with self._hosts.lock:
                     self._hosts.givers.setdefault(digest, set()).add(mirror)
