@@ -62,6 +62,15 @@ def test_licences(name: str) -> None:
     assert name.lower() in json.dumps(found["metadata"]["component"]["licenses"]).lower()
 
 
+def test_another_licence_has_a_name() -> None:
+    predicate = {
+        "buildDefinition": {"externalParameters": {"model": {"license": "other", "licenseName": "tiny-licence"}}}
+    }
+    found = cyclonedx(NAMED, ModelConfig(), [], predicate)
+    check(found)
+    assert found["metadata"]["component"]["licenses"] == [{"expression": "LicenseRef-tiny-licence"}]
+
+
 @pytest.fixture
 def world(tmp_path: Path) -> World:
     return make_world(tmp_path)

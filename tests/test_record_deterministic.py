@@ -134,7 +134,8 @@ def test_hugging_face(config: dict[str, Any], card: dict[str, Any], results: dic
         *leaves.of_front_matter(place / "README.md"),
         *leaves.of_json(place / "eval_results.json"),
     ]
-    only_what_is_stated(record, stated, "eval_results.json")
+    digest = Digest.of((place / "eval_results.json").read_bytes()).hex
+    only_what_is_stated(record, stated, "eval_results.json", digest, "evaluation-report", "application/json")
     told = "\n".join(leaf.value for leaf in leaves.of_value(json.loads(record.predicate()), ""))
     assert [leaf for leaf in stated if leaf.value not in told and json.dumps(leaf.value)[1:-1] not in told] == []
 

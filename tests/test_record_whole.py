@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from ocimodel.oci import media
+from ocimodel.oci.digest import Digest
 from ocimodel.record import croissant, dvc, gguf, huggingface, mlflow, wandb
 from ocimodel.record.record import Record
 from ocimodel.record.sources import gather
@@ -339,10 +340,23 @@ def check(record: Record, stated: list[Leaf], left_out: Mapping[str, str], names
     return document
 
 
+def reports(*paths: Path) -> set[str]:
+    """What is said of the files with the results of evaluations: names and digests, which are facts as well."""
+    names = {name for path in paths for name in (path.name, f"{path.parent.name}/{path.name}")}
+    digests = {Digest.of(path.read_bytes()).hex for path in paths}
+    return names | digests | {"evaluation-report", "application/json", "application/yaml"}
+
+
 def test_hugging_face(tmp_path: Path) -> None:
     place = hugging_face(tmp_path / "hf")
-    files = {"eval_results.json", "train_results.json", "all_results.json"}
+    files = {"eval_results.json", "train_results.json", "all_results.json"} | reports(
+        place / "eval_results.json", place / ".eval_results/bench.yaml"
+    )
     document = check(gather([f"hf:{place}"]), hugging_face_leaves(place), huggingface.LEFT_OUT, files)
+    assert [item["name"] for item in document["runDetails"]["byproducts"]] == [
+        "eval_results.json",
+        ".eval_results/bench.yaml",
+    ]
     assert "/home/somebody" not in json.dumps(document)
 
 
@@ -474,7 +488,8 @@ def test_the_others(
     # names of datasets and files within them stand as DATASET/FILE, and tell how a digest was made by their keys
     within = {f"letters-dataset/{name}" for name in ("letters.csv", "file-set")} | {"--config", "large.yaml"}
     named = [leaf for leaf in stated if leaf.key != "hash" and leaf.value != "letters.csv"]
-    document = check(gather([f"{kind}:{tmp_path}"]), named, left_out, ours | within)
+    told = reports(tmp_path / "metrics.json") if kind == "dvc" else set()
+    document = check(gather([f"{kind}:{tmp_path}"]), named, left_out, ours | within | told)
     assert "hunter2" not in json.dumps(document)
     assert "secret-host" not in json.dumps(document)
     assert "bob" not in json.dumps(document)

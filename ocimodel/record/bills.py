@@ -62,6 +62,14 @@ def expression_of(name: str) -> str:
     return terms.license_expression(name.removeprefix("LicenseRef-"))
 
 
+def licenses_of(model: Mapping[str, Any], config: ModelConfig) -> list[str]:
+    """The licences as they are called; one that a card calls "other" by the name that it has."""
+    said = text(model.get("license"))
+    if said.lower() == "other":
+        said = text(model.get("licenseName")) or said
+    return [said] if said else [name for name in config.licenses if name]
+
+
 def step_text(step: Mapping[str, Any]) -> str:
     """A step of preprocessing in one line."""
     parameters = ", ".join(f"{key}={text(value)}" for key, value in obj(step.get("parameters")).items())

@@ -81,7 +81,7 @@ def _model(
         description=text(model.get("description")) or config.description,
         authors=[{"name": name} for name in people],
         hashes=[{"alg": "SHA-256", "content": subject.digest.hex}] if subject.packed else [],
-        licenses=_licenses(items(text(model.get("license"))) or config.licenses),
+        licenses=_licenses(bills.licenses_of(model, config)),
         purl=bills.purl_of(subject),
         modelCard=_card(config, model, predicate, materials),
         properties=as_pairs(

@@ -14,7 +14,7 @@ from typing import Any
 from ocimodel.errors import ConfigurationError
 from ocimodel.record import documents
 from ocimodel.record.documents import items, obj, text
-from ocimodel.record.record import Material, Metric, Record
+from ocimodel.record.record import Material, Metric, Record, report
 
 LEFT_OUT: Mapping[str, str] = {
     "dvc.lock: schema": "the version of the file's format",
@@ -51,11 +51,18 @@ def collect(directory: Path) -> Record:
         hyperparameters=_parameters(stages),
         materials=tuple(used.values()),
         metrics=tuple(_metrics(directory, pipeline)),
-        reports=tuple(
-            _material("output", path, out)
-            for stage in stages.values()
-            for out in map(obj, items(stage.get("outs")))
-            if (path := text(out.get("path"))) and path not in tracked
+        reports=(
+            *(
+                report(name, data)
+                for name in _measured(pipeline)
+                if (data := documents.read(directory, name)) is not None
+            ),
+            *(
+                _material("output", path, out)
+                for stage in stages.values()
+                for out in map(obj, items(stage.get("outs")))
+                if (path := text(out.get("path"))) and path not in tracked
+            ),
         ),
     )
 
@@ -134,12 +141,17 @@ def _parameters(stages: dict[str, dict[str, Any]]) -> dict[str, str]:
     return found
 
 
-def _metrics(directory: Path, pipeline: dict[str, Any]) -> Iterator[Metric]:
+def _measured(pipeline: dict[str, Any]) -> list[str]:
+    """The metrics files that a pipeline names."""
     listed = [*items(pipeline.get("metrics"))]
     for stage in obj(pipeline.get("stages")).values():
         listed += items(obj(stage).get("metrics"))
     names = [text(next(iter(item))) if isinstance(item, dict) and item else text(item) for item in listed]
-    for name in dict.fromkeys(filter(None, names)):
+    return list(dict.fromkeys(filter(None, names)))
+
+
+def _metrics(directory: Path, pipeline: dict[str, Any]) -> Iterator[Metric]:
+    for name in _measured(pipeline):
         reader = documents.read_json if name.endswith(".json") else documents.read_yaml
         for key, value in documents.texts(reader(directory, name)).items():
             yield Metric(name=key, value=value, source=name)

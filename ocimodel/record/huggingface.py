@@ -16,7 +16,7 @@ from typing import Any
 from ocimodel.errors import ConfigurationError
 from ocimodel.record import documents
 from ocimodel.record.documents import items, obj, text
-from ocimodel.record.record import Material, Metric, Record
+from ocimodel.record.record import Material, Metric, Record, report
 
 _README = "README.md"
 _MODEL = {
@@ -41,6 +41,7 @@ _RESULTS = (
     "train_results.json",
     "all_results.json",
 )
+_EVALUATIONS = tuple(f"{name}_results.json" for name in ("eval", "test", "predict"))
 LEFT_OUT: Mapping[str, str] = {
     "config.json: _name_or_path": "where the machine that saved the model had its predecessor: a path, or a name "
     "that the card gives as base_model",
@@ -75,6 +76,7 @@ def collect(directory: Path) -> Record:
         environment={"transformers": transformers} if transformers else {},
         materials=(*_bases(card, adapter or {}), *_datasets(card)),
         metrics=tuple(dict.fromkeys([*_index(card), *_results(directory), *_listed(directory)])),
+        reports=tuple(_reports(directory)),
         settings=_settings(directory),
         card=documents.texts({key: value for key, value in card.items() if not _taken(key, value, card)}),
     )
@@ -177,13 +179,23 @@ def _results(directory: Path) -> Iterator[Metric]:
                 yield Metric(name=name, value=value, source=file)
 
 
+def _reports(directory: Path) -> Iterator[Material]:
+    """The files that evaluations left, by their digests."""
+    for name in (*_EVALUATIONS, *(f".eval_results/{name}" for name in _listing(directory))):
+        if (data := documents.read(directory, name)) is not None:
+            yield report(name, data)
+
+
+def _listing(directory: Path) -> list[str]:
+    folder = directory / ".eval_results"
+    return sorted(path.name for path in folder.glob("*.yaml")) if folder.is_dir() else []
+
+
 def _listed(directory: Path) -> Iterator[Metric]:
     """``.eval_results/*.yaml``: a list of dataset, value and source."""
-    folder = directory / ".eval_results"
-    names = sorted(path.name for path in folder.glob("*.yaml")) if folder.is_dir() else []
-    for name in names:
+    for name in _listing(directory):
         raw = documents.read(directory, f".eval_results/{name}")
-        for entry in items(documents.parse_yaml(raw or b"", str(folder / name))):
+        for entry in items(documents.parse_yaml(raw or b"", f"{directory}/.eval_results/{name}")):
             found, dataset = obj(entry), obj(obj(entry).get("dataset"))
             if value := text(found.get("value")):
                 more = {

@@ -25,6 +25,7 @@ from typing import Any
 from ocimodel import jsonio
 from ocimodel.errors import ConfigurationError
 from ocimodel.oci import media
+from ocimodel.oci.digest import Digest
 from ocimodel.record.addresses import clean_all
 
 STRONG = frozenset({"sha256", "sha384", "sha512", "sha3_256", "sha3_512", "blake3", "gitCommit", "dirHash"})
@@ -192,6 +193,18 @@ class Record:
             **{key: value for key, value in extensions.items() if value},
         }
         return {key: clean_all(value) for key, value in found.items()}
+
+
+def report(name: str, data: bytes, recorded_by: str = "") -> Material:
+    """A file with the results of an evaluation, as a by-product, by its own digest."""
+    media_type = next((kind for ending, kind in _REPORTS.items() if name.endswith(ending)), "")
+    digests = {"sha256": Digest.of(data).hex}
+    return Material.of(
+        "evaluation-report", name=name, digests=digests, media_type=media_type, recorded_by=recorded_by
+    )
+
+
+_REPORTS = {".json": "application/json", ".yaml": "application/yaml"}
 
 
 def _said(**values: Any) -> dict[str, Any]:

@@ -93,7 +93,7 @@ class _Writer:
             self._relate(model, relation, [place for item, place in used if _USES.get(_role(item)) == relation])
         self._relate(model, "descendantOf", [place for item, place in used if _role(item) == "base-model"])
         self._relate(model, "hasEvidence", list(self._reports()))
-        self._license(model, items(text(self._model.get("license"))) or self._config.licenses)
+        self._license(model, bills.licenses_of(self._model, self._config))
         if self._predicate:
             self._build(model, used)
         return self._around(model, tool)
