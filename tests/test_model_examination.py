@@ -279,6 +279,36 @@ def test_programs_are_told(tmp_path: Path, name: str, content: str | bytes) -> N
     assert of(tmp_path, name, content) == {f"code {name}": "warned: is a program"}
 
 
+def keras(*layers: str) -> bytes:
+    configuration = {"class_name": "Sequential", "config": {"layers": [{"class_name": name} for name in layers]}}
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archived:
+        archived.writestr("config.json", json.dumps(configuration))
+    return out.getvalue()
+
+
+HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(100)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("m.keras", keras("Dense"), ""),
+        ("m.keras", keras("Dense", "Lambda"), "failed: has a Lambda layer"),
+        ("m.keras", b"PK\x03\x04" + bytes(90), "failed: is an archive whose configuration cannot be looked into"),
+        ("m.h5", HDF5 + b'{"class_name": "Dense"}', ""),
+        ("m.h5", HDF5 + b'{"class_name": "Lambda", "config": {}}', "failed: has a Lambda layer"),
+        ("saved_model.pb", b"\x0a\x05relu1\x12\x04Relu", ""),
+        ("saved_model.pb", b"\x0a\x02p1\x12\x06PyFunc", "failed: has operations that call Python: PyFunc"),
+        ("saved_model.pb", b"\x0a\x02p1\x12\x08ReadFile", "warned: has operations that touch files: ReadFile"),
+    ],
+)
+def test_programs_in_graphs(tmp_path: Path, name: str, content: bytes, said: str) -> None:
+    found = of(tmp_path, name, content).get(f"code {name}", "")
+    assert found.startswith(said)
+    assert bool(found) == bool(said)
+
+
 @pytest.mark.parametrize(
     "name", ["config.json", "tokenizer_config.json", "text/config.json", "processor_config.json"]
 )

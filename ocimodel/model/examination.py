@@ -3,7 +3,7 @@
     pickles          what a pickle imports when it is loaded, whatever it is called, also in archives
     headers          safetensors and GGUF files that are not what they claim to be
     remote-code      ``auto_map`` and its kind in configurations: code that loaders fetch or run if they are let
-    code             files that are programs
+    code             files that are programs, and programs in the graphs of Keras and TensorFlow
     chat-templates   Jinja programs, some of which loaders run without a sandbox
 
 Guarantees: the same files give the same `Finding`s in the same order, on every machine; each test reads a bounded
@@ -25,6 +25,7 @@ from ocimodel import jsonio
 from ocimodel.errors import FormatError
 from ocimodel.model import gguf, imports, safetensors
 from ocimodel.model.formats import PICKLE, format_of_name
+from ocimodel.model.graphs import programs
 from ocimodel.model.header import Header
 from ocimodel.model.pickles import Stream, streams
 from ocimodel.model.reading import ReadAt, random_access, read_small
@@ -92,6 +93,8 @@ def _of_file(file: ModelFile) -> set[Finding]:
                 tell("pickles", level, detail)
         if ending in _PROGRAMS or read_at(0, 4).startswith(_MACHINE_CODE):
             tell("code", "warned", "is a program")
+        for serious, what in programs(file.path, read_at, file.size):
+            tell("code", "failed" if serious else "warned", what)
     if header is not None:
         _of_templates(_templates_of_metadata(header.metadata), tell)
     elif ending in _JINJA:

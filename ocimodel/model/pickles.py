@@ -109,7 +109,7 @@ def _in_stream(head: bytes) -> str:
     return _in_array(head) or ("a pickle" if pickled else "")
 
 
-class _Window(io.RawIOBase):
+class Window(io.RawIOBase):
     """A file by `ReadAt`, with an end to how much of it is read."""
 
     def __init__(self, read_at: ReadAt, size: int) -> None:
@@ -149,7 +149,7 @@ class _TooMuch(Exception):
     """More would have to be read than is."""
 
 
-_DAMAGED: Final = (
+DAMAGED: Final = (
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
@@ -171,7 +171,7 @@ Read = Callable[[int], bytes]
 
 def _in_zip(read_at: ReadAt, size: int) -> Iterator[Stream]:
     def members() -> Iterator[tuple[str, Read]]:
-        with zipfile.ZipFile(_Window(read_at, size)) as archive:
+        with zipfile.ZipFile(Window(read_at, size)) as archive:
             for info in archive.infolist():
                 yield info.filename, partial(_start_of, archive, info)
 
@@ -185,7 +185,7 @@ def _start_of(archive: zipfile.ZipFile, info: zipfile.ZipInfo, length: int) -> b
 
 def _in_tar(read_at: ReadAt, size: int) -> Iterator[Stream]:
     def members() -> Iterator[tuple[str, Read]]:
-        with tarfile.open(fileobj=_Window(read_at, size), mode="r:") as archive:
+        with tarfile.open(fileobj=Window(read_at, size), mode="r:") as archive:
             for info in archive:
                 yield info.name, partial(_beginning, archive, info)
 
@@ -205,7 +205,7 @@ def _in_members(members: Callable[[], Iterator[tuple[str, Read]]], what: str) ->
                 return
             if format_of_name(name) == PICKLE or _in_stream(read(HEAD)):
                 yield Stream(f"{name[:200]!r} in {what}", partial(_of_member, read))
-    except _DAMAGED:
+    except DAMAGED:
         # Loaders may be more forgiving than the standard library is.
         yield Stream(f"{what} that cannot be looked into")
 
@@ -213,7 +213,7 @@ def _in_members(members: Callable[[], Iterator[tuple[str, Read]]], what: str) ->
 def _of_member(read: Read) -> tuple[ReadAt, int, bool]:
     try:
         return _of_bytes(read(MAX_STREAM + 1))
-    except _DAMAGED:
+    except DAMAGED:
         return _of_bytes(b"")
 
 
@@ -224,7 +224,7 @@ def _in_head_of_tar(unpacked: bytes) -> Iterator[Stream]:
             for info in archive:
                 if format_of_name(info.name) == PICKLE or _in_stream(_beginning(archive, info, HEAD)):
                     yield Stream(f"{info.name[:200]!r} in a compressed tar archive")
-    except _DAMAGED:
+    except DAMAGED:
         return
 
 
@@ -239,6 +239,6 @@ def _unpacked(head: bytes, most: int) -> bytes | None:
             return bz2.BZ2Decompressor().decompress(head, most)
         if head.startswith((b"\xfd7zXZ\x00", b"\x5d\x00\x00")):
             return lzma.LZMADecompressor(memlimit=256 * 1024 * 1024).decompress(head, most)
-    except _DAMAGED:
+    except DAMAGED:
         return None
     return None
