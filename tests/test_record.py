@@ -513,6 +513,13 @@ def test_a_clone_that_was_made_with_a_token() -> None:
     assert b"https://git.example.com/ml" in found
 
 
+def test_documents_are_not_nested_without_end(tmp_path: Path) -> None:
+    for depth in (100, 500, 900, 100_000):
+        (tmp_path / "config.json").write_text('{"a": ' + "[" * depth + "]" * depth + "}")
+        with pytest.raises(ConfigurationError, match=r"nested too deeply|not JSON"):
+            gather([f"hf:{tmp_path}"])
+
+
 def test_a_gguf_that_is_none(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"has no \*\.gguf"):
         gather([f"gguf:{tmp_path}"])

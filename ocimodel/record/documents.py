@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from ocimodel import yamlio
+from ocimodel import jsonio, yamlio
 from ocimodel.errors import ConfigurationError, StorageError
 
 MAX_BYTES = 16 * 1024 * 1024
@@ -69,7 +69,16 @@ def parse_json(data: bytes, what: str) -> dict[str, Any]:
         value = json.loads(data.decode("utf-8-sig"), parse_float=str, parse_int=str, parse_constant=str)
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{what} is not JSON: {error}") from None
-    return mapping(value, what)
+    level = [value]
+    for _ in range(jsonio.MAX_DEPTH + 1):
+        level = [item for one in level if isinstance(one, (dict, list)) for item in _members(one)]
+        if not level:
+            return mapping(value, what)
+    raise ConfigurationError(f"{what} is nested too deeply")
+
+
+def _members(value: dict[str, Any] | list[Any]) -> list[Any]:
+    return list(value.values()) if isinstance(value, dict) else value
 
 
 def mapping(value: Any, what: str) -> dict[str, Any]:
