@@ -1,4 +1,4 @@
-"""Predicate types, and the short names under which cosign users know them (cosign's ``--type``), with three of ours."""
+"""Predicate types, and their short names: those of cosign's ``--type``, and three of ours."""
 
 from __future__ import annotations
 
