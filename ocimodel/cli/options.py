@@ -162,7 +162,7 @@ Sources = Annotated[
     option(
         "--from",
         metavar="SOURCE",
-        help="Record also what hf:DIR, mlflow:DIR, dvc:DIR, wandb:DIR, croissant:DIR or env says (repeatable).",
+        help="Record what this says too: env, hf:DIR (or mlflow, gguf, dvc, wandb, croissant); repeatable.",
     ),
 ]
 Rehash = Annotated[bool, option("--rehash", help="Read every file, whatever is remembered of it.")]
