@@ -33,7 +33,7 @@ _SHOWN = 40
     ocimodel diff registry.example/ml/bert:1.4 registry.example/ml/bert:1.5 --html changes.html
     """,
 )
-def diff(run: Run, before: A, after: B, html: page.Html = None) -> Answer:
+def diff(run: Run, before: A, after: B, whole_headers: page.WholeHeaders = False, html: page.Html = None) -> Answer:
     """Show what differs between two models, down to the tensor.
 
     Reads manifests, configs, provenances, chunk indexes, small documents and the headers of weight files; no
@@ -44,7 +44,7 @@ def diff(run: Run, before: A, after: B, html: page.Html = None) -> Answer:
     from ocimodel.verbs.diff import diff
 
     old = Reference.parse(before)
-    found = diff(old, run.reference(after), run.access)
+    found = diff(old, run.reference(after), run.access, whole_headers=whole_headers)
     if html is not None:
         page.write(html, _page(found))
     return Answer(

@@ -17,9 +17,6 @@ if TYPE_CHECKING:
 app = typer.Typer()
 
 Tensors = Annotated[bool, options.option("--tensors", help="List every tensor.")]
-WholeHeaders = Annotated[
-    bool, options.option("--whole-headers", help="Read headers to their ends, also those of many megabytes.")
-]
 
 
 @command(
@@ -35,7 +32,7 @@ def inspect(
     run: Run,
     ref: options.Ref,
     tensors: Tensors = False,
-    whole_headers: WholeHeaders = False,
+    whole_headers: page.WholeHeaders = False,
     html: page.Html = None,
 ) -> Answer:
     """Show what is in an artifact: what kind of model, of which types of tensors, in which files.

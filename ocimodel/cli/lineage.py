@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ocimodel.cli import material, options
+from ocimodel.cli import material, options, page
 from ocimodel.cli.command import command
-from ocimodel.cli.picture import svg
+from ocimodel.cli.picture import STYLE, svg
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.text import printable
-from ocimodel.errors import StorageError
 
 if TYPE_CHECKING:
     from ocimodel.verbs.lineage import Ancestor, Base
@@ -31,6 +30,7 @@ Svg = Annotated[Path | None, options.option("--svg", metavar="FILE", help="Draw 
     examples="""
     ocimodel lineage registry.example/ml/bert-fraud:1.4 --key signing.pub
     ocimodel lineage registry.example/ml/bert-fraud:1.4 --follow hub.example --svg lineage.svg
+    ocimodel lineage registry.example/ml/bert-fraud:1.4 --key signing.pub --html lineage.html
     """,
 )
 def lineage(
@@ -40,6 +40,7 @@ def lineage(
     policy: options.PolicyFile = None,
     follow: Follow = None,
     picture: Svg = None,
+    html: page.Html = None,
 ) -> Answer:
     """Show the base models that a model was made from, theirs, and so on, as a tree.
 
@@ -52,16 +53,36 @@ def lineage(
     trust = material.trust(run, key or (), policy)
     found = lineage(run.reference(ref), access=run.access, policy=trust, follow=follow or (), now=run.now)
     if picture is not None:
-        try:
-            picture.write_text(svg(found), encoding="utf-8")
-        except OSError as error:
-            raise StorageError(f"cannot write {picture}: {error.strerror or error}") from None
+        page.write(picture, svg(found))
+    if html is not None:
+        page.write(html, _page(found))
     return Answer(
         text="\n".join(_tree(found)),
         reference=str(found.reference),
         digest=str(found.digest),
         more={"model": _document(found)},
     )
+
+
+def _page(model: "Ancestor") -> str:
+    return page.page(
+        f"Lineage of {model.reference}",
+        page.facts(
+            [("model", str(model.reference)), ("", _state(model).strip(" []") or "no key and no policy given")]
+        ),
+        f"<section><h2>Picture</h2>{svg(model)}</section>",
+        page.table("Base models", ("model", "relation", "digest", "edge", "note"), list(_rows(model, 0))),
+        picture_style=STYLE,
+    )
+
+
+def _rows(model: "Ancestor", level: int) -> Iterator[tuple[str, str, str, str, str]]:
+    for base in model.bases:
+        called = str(base.model.reference if base.model is not None else base.uri or base.name)
+        edge = "verified" if base.verified else "not verified"
+        yield "· " * level + called, base.relation, base.digest or "-", edge, base.note
+        if base.model is not None:
+            yield from _rows(base.model, level + 1)
 
 
 def _tree(model: "Ancestor", indent: str = "") -> Iterator[str]:

@@ -62,8 +62,8 @@ def lines(look: Look, *, tensors: bool, width: int | None) -> Iterator[str]:
     found = look.found
     if look.overview and look.overview.types:
         yield from ("", *table(*_type_table(look), right=_type_numbers(look), width=width))
-        if not look.complete:
-            yield "not every tensor is counted: --whole-headers reads headers to their ends"
+    if not look.complete:
+        yield from ("", "not every tensor is counted: --whole-headers reads headers to their ends")
     if look.roles:
         yield from ("", *table(("role", "files", "size"), _roles(look), right=(1, 2), width=width))
     if found.files:

@@ -19,6 +19,9 @@ from ocimodel.cli import options
 from ocimodel.cli.text import cut_middle, printable
 from ocimodel.errors import StorageError
 
+WholeHeaders = Annotated[
+    bool, options.option("--whole-headers", help="Read headers to their ends, also those of many megabytes.")
+]
 Html = Annotated[Path | None, options.option("--html", metavar="FILE", help="Write a page for browsers as well.")]
 
 MAX_ROWS = 5_000
@@ -44,7 +47,7 @@ p.note { border-left: 3px solid #9a6700; padding-left: .75rem; overflow-wrap: an
 p.problem { border-left: 3px solid #d1242f; padding-left: .75rem; overflow-wrap: anywhere }
 footer { color: var(--soft); margin-top: 2rem; font-size: .85rem }
 .bar rect { fill: var(--bar) } .bar { width: 8rem; height: .7rem; background: var(--line) }
-svg.picture { max-width: 100%; height: auto; background: #fff }
+section > svg { max-width: 100%; height: auto; background: #fff }
 """
 _HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
 

@@ -11,6 +11,7 @@ from ocimodel.cli.text import printable
 if TYPE_CHECKING:
     from ocimodel.verbs.lineage import Ancestor
 
+STYLE = "text { font: 12px sans-serif } rect { fill: #fff }"
 _WIDTH, _HEIGHT, _GAP, _STEP = 460, 44, 20, 40
 _GOOD, _OPEN, _INK = "#1a7f37", "#9a6700", "#1f2328"
 
@@ -22,7 +23,7 @@ def svg(model: Ancestor) -> str:
     width = _GAP * 2 + _WIDTH + _STEP * max(level for level, *_ in boxes)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}">',
-        "<style>text { font: 12px sans-serif } rect { fill: #fff }</style>",
+        f"<style>{STYLE}</style>",
         f"<title>{_text(str(model.reference))}</title>",
     ]
     for row, (level, parent, label, small, verified) in enumerate(boxes):

@@ -260,6 +260,8 @@ class _Cursor:
         self._next = min(2 * self._next, _WINDOW)
         self._base = self.position
         self._window = self._read_at(self.position, min(wanted, self._limit - self.position))
+        if len(self._window) < count:  # less than was wanted, but perhaps not less than there is
+            self._window = self._read_at(self.position, count)
         if len(self._window) < count:
             self._short(count)
         return 0

@@ -120,7 +120,7 @@ def overview(
         complete: whether the headers are those of all files, with all their tensors.
     """
     types = type_rows(headers)
-    chosen = _largest_format(types)
+    chosen = _largest_format(types) or next((header.format for header in headers.values()), "")
     own = {path: header for path, header in headers.items() if header.format == chosen}
     said = Sources(
         format=chosen,

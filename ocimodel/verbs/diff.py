@@ -26,7 +26,7 @@ from ocimodel.verbs.diff_fields import (
     provenance_fields,
 )
 from ocimodel.verbs.diff_sides import Side, open_side
-from ocimodel.verbs.diff_tensors import Change, TensorChange, compare_tensors
+from ocimodel.verbs.diff_tensors import ALLOWANCE, Change, TensorChange, compare_tensors
 
 __all__ = ["Change", "Delta", "Difference", "FieldChange", "FileChange", "TensorChange", "diff"]
 
@@ -78,8 +78,11 @@ class Difference:
         return self.before.digest == self.after.digest
 
 
-def diff(before: Reference, after: Reference, access: Access) -> Difference:
+def diff(before: Reference, after: Reference, access: Access, *, whole_headers: bool = False) -> Difference:
     """Compare two models, each in a registry or a layout.
+
+    Args:
+        whole_headers: read headers to their ends, whatever they cost.
 
     Raises:
         NotFoundError: one of them does not exist, or is an index of several artifacts.
@@ -90,7 +93,7 @@ def diff(before: Reference, after: Reference, access: Access) -> Difference:
         a, b = (open_side(reference, access, stack) for reference in (before, after))
         notes: list[str] = []
         files = list(_files(a, b))
-        tensors = compare_tensors(a, b, notes)
+        tensors = compare_tensors(a, b, notes, None if whole_headers else ALLOWANCE)
         ours, theirs = tensors.headers
         return Difference(
             before=a.reference,

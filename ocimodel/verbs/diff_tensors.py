@@ -66,8 +66,8 @@ class _Known:
     """Digests that stand for its bytes: of itself, or of the chunks it is made of. None where there are none."""
 
 
-def compare_tensors(a: Side, b: Side, notes: list[str]) -> Tensors:
-    """Compare the tensors of all files that have any.
+def compare_tensors(a: Side, b: Side, notes: list[str], allowance: int | None) -> Tensors:
+    """Compare the tensors of all files that have any, reading so many bytes of headers of each; None: all.
 
     Raises:
         IntegrityError: a header is malformed, or another one than the chunk index says.
@@ -79,7 +79,7 @@ def compare_tensors(a: Side, b: Side, notes: list[str]) -> Tensors:
             "only types and shapes of tensors can be compared"
         )
     seen = [
-        {item.path: item for item in see(side.store, entries, side.index, ALLOWANCE)}
+        {item.path: item for item in see(side.store, entries, side.index, allowance)}
         for side, entries in ((a, ours), (b, theirs))
     ]
     headers = (seen[0], seen[1])

@@ -38,7 +38,7 @@ FIRST = 16 * 1024
 """Bytes of the first request where nothing tells how long a header is."""
 FRONT = 192 * 1024
 """Bytes of the beginning of a header that is longer than allowed."""
-_LEAST = 24 * 1024
+_LEAST = 8 * 1024
 _RESUMES = 3
 
 
@@ -125,7 +125,7 @@ class _Look:
 
     def _look(self, seen: Seen) -> Seen:
         layer, size = self._layer, self._entry.descriptor.size
-        if layer is None and size > SMALL:
+        if layer is None and not (size <= SMALL and self._fits(size)):
             return self._unchecked(seen)
         cost = sum(chunk.size for chunk in layer.at(0, _edge(layer))) if layer else size
         if not self._fits(cost):
@@ -143,7 +143,7 @@ class _Look:
     def _unchecked(self, seen: Seen) -> Seen:
         """From the beginning, with nothing that tells how long the header is."""
         if seen.format == "gguf":
-            part = gguf.parse_part(self.read_at, self._entry.descriptor.size)
+            part = gguf.parse_part(self._as_far, self._entry.descriptor.size)
             header = part.header
             if header is None:
                 return replace(self._by_index(seen), metadata=part.metadata, metadata_complete=False)
@@ -186,6 +186,11 @@ class _Look:
             note=f"{note}: the chunk index has its tensors' names and sizes, not their types and shapes",
         )
 
+    def _as_far(self, offset: int, length: int) -> bytes:
+        """As `read_at`; fewer bytes as well where no more are left."""
+        left = length if self._allowance is None else self._allowance - self.moved
+        return self.read_at(offset, left if FIRST <= left < length else length)
+
     def _front(self, offset: int, length: int) -> bytes:
         if offset + length > FRONT:
             raise Enough
@@ -220,9 +225,8 @@ class _Look:
         if begin >= stop:
             return kept
         if not self._windows:
-            stop = max(stop, min(FIRST, self._entry.descriptor.size))
-            if not self._fits(stop - begin):
-                stop = min(offset + length, self._entry.descriptor.size)
+            first = FIRST if self._allowance is None else min(FIRST, self._allowance // 4)
+            stop = max(stop, min(first, self._entry.descriptor.size))
         if not self._fits(stop - begin):
             raise Enough
         self.moved += stop - begin

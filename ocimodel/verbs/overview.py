@@ -8,7 +8,8 @@ the rest is told. Nobody's signature is asked for: what the model says is its ow
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,7 @@ MOST_INDEX = 512 * 1024
 """Bytes of a chunk index. It tells how long headers are and what they must hash to, so it may cost so much."""
 MOST_DOCUMENT = 256 * 1024
 _RESERVE = 64 * 1024
+_PINNED = re.compile(r"@(sha256:[0-9a-f]{64})$")
 
 _FIRST = (model.CONFIG, model.CARD, model.ADAPTER)
 _THEN = (model.TOKENIZER_CONFIG, model.TOKENIZER, model.INDEX)
@@ -110,7 +112,7 @@ def look(reference: Reference, access: Access, *, whole_headers: bool = False) -
         ),
         headers=headers,
         roles=role_rows(artifact.files),
-        notes=(*told.notes, *(f"{seen.path}: {seen.note}" for seen in headers if seen.note), *reading.notes),
+        notes=(*told.notes, *_remarks(headers), *reading.notes),
         problems=(*(seen.problem for seen in headers if seen.problem is not None), *problems),
     )
 
@@ -124,6 +126,13 @@ def role_rows(files: Sequence[FileEntry]) -> tuple[RoleRow, ...]:
         row[1] += entry.descriptor.size
     rows = [RoleRow(role=role, files=count, nbytes=nbytes) for role, (count, nbytes) in sizes.items()]
     return tuple(sorted(rows, key=lambda row: (-row.nbytes, row.role)))
+
+
+def _remarks(headers: Sequence[Seen]) -> Iterator[str]:
+    yield from (f"{seen.path}: {seen.note}" for seen in headers if seen.note)
+    unchecked = sum(seen.complete and seen.checked == "no" and not seen.note for seen in headers)
+    if unchecked:
+        yield f"headers of files that no chunk index lists are not checked against a digest: {unchecked}"
 
 
 def _documents(artifact: ModelArtifact) -> dict[str, FileEntry]:
@@ -195,15 +204,16 @@ def _recorded(provenance: Provenance | None) -> tuple[BaseModel, ...]:
     listed = _object(provenance.predicate.get("buildDefinition")).get("resolvedDependencies")
     found: list[BaseModel] = []
     for item in map(_object, listed if isinstance(listed, list) else []):
-        notes, digest = _object(item.get("annotations")), _string(_object(item.get("digest")).get("sha256"))
+        notes, stated = _object(item.get("annotations")), _string(_object(item.get("digest")).get("sha256"))
         if notes.get("role") == "base-model" and len(found) < model.MAX_LISTED:
             name = _string(item.get("uri")) or _string(item.get("name"))
+            pinned = _PINNED.search(name)
             found.append(
                 BaseModel(
                     name=model.cut(name),
                     source="provenance",
                     relation=model.cut(_string(notes.get("relation"))),
-                    digest=f"sha256:{digest}" if digest else "",
+                    digest=f"sha256:{model.cut(stated)}" if stated else pinned[1] if pinned else "",
                 )
             )
     return tuple(found)
