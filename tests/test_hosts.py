@@ -131,6 +131,7 @@ def test_without_a_file_dockers_certificates_count(tmp_path: Path) -> None:
 
 
 def test_what_is_not_known_is_left_out_and_what_is_not_safe_is_not_obeyed(tmp_path: Path) -> None:
+    assert parsed(tmp_path, '[host."http://m.example"]\nskip_verify = true\n').warnings == ()
     found = parsed(
         tmp_path,
         'novelty = 1\n[host."https://m.example"]\nskip_verify = true\n[host."https://m.example".plugin]\na = 1\n',

@@ -164,7 +164,7 @@ class _Reader:
         for key in table:
             if key not in _KEYS:
                 self._warnings.append(f"{self._path}: {_at(where, printable(key, 60))} is not known: left out")
-        if self._flag(table, "skip_verify", where):
+        if self._flag(table, "skip_verify", where) and not url.startswith("http://"):
             self._warnings.append(
                 f"{self._path}: {_at(where, 'skip_verify')} is not obeyed: certificates are always verified; "
                 "name the authority with ca"
