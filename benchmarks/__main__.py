@@ -18,10 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import report
+from benchmarks.copies import COPIES
 from benchmarks.files import MIB
 from benchmarks.limits import limits
-from benchmarks.rows import RATE, ROWS, SETTINGS, Bench, MissingError, Row, memory
+from benchmarks.rows import RATE, SETTINGS, Bench, MissingError, Row, memory
+from benchmarks.rows import ROWS as TRANSFERS
 from benchmarks.servers import program, proxy, registry
+
+ROWS = {**TRANSFERS, **COPIES}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
