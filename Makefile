@@ -9,8 +9,9 @@ BIN := $(VENV)/bin
 # A file's tests stay together: they share its registries.
 PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
 BENCH_ARGS ?=
+FUZZ_ARGS ?=
 
-.PHONY: help demo pipeline test bench peers lint format dev clean
+.PHONY: help demo pipeline test fuzz bench peers lint format dev clean
 .DELETE_ON_ERROR:
 
 help: ## list the targets
@@ -25,6 +26,9 @@ pipeline: $(VENV)/.dev ## train, evaluate, sign only what passed, train again; i
 
 test: $(VENV)/.dev peers ## the whole suite, against real registries and peers
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+fuzz: $(VENV)/.fuzz ## what reads strangers' bytes, guided by atheris, each reader for 20 seconds
+	$(BIN)/python -m tests.fuzz $(FUZZ_ARGS)
 
 bench: $(VENV)/.bench peers ## speed against peers, into build/benchmarks, in ten minutes
 	$(BIN)/python -m benchmarks $(BENCH_ARGS)
@@ -63,3 +67,7 @@ $(VENV)/.dev: pyproject.toml | $(BIN)/python
 $(VENV)/.bench: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.fuzz: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev,fuzz]'
+	@touch $@
