@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from ocimodel.model import terms
 from ocimodel.model.config import ModelConfig
@@ -17,6 +19,7 @@ _ELSEWHERE = frozenset(
 )
 """What both formats have a property of their own for."""
 
+_MEDIA_TYPE = re.compile(r"[-+a-z0-9.]{1,127}/[-+a-z0-9.]{1,127}")
 _NAMES_NOTHING_HERE = frozenset({"gitCommit", "dirHash"})
 """Digests that are not of a file's bytes."""
 
@@ -50,6 +53,25 @@ def purl_of(subject: Subject) -> str:
 def role_of(item: Mapping[str, Any]) -> str:
     """What a dependency was to the model; see `record.ROLES`."""
     return text(obj(item.get("annotations")).get("role")) or "other"
+
+
+def name_of(item: Mapping[str, Any], otherwise: str) -> str:
+    """What a dependency is called: its name, its package, its address, its digest, or ``otherwise``."""
+    uri, digests = text(item.get("uri")), obj(item.get("digest"))
+    package = uri.removeprefix("pkg:").partition("@")[0] if uri.startswith("pkg:") else ""
+    known = [f"{algorithm}:{value}" for algorithm, value in sorted(digests.items()) if text(value)]
+    return text(item.get("name")) or package or uri or (known[0] if known else otherwise)
+
+
+def address(value: str) -> str:
+    """Text of somebody's as the URI that a property wants."""
+    return quote(value, safe="!#$%&'()*+,/:;=?@[]~")
+
+
+def media_type_of(item: Mapping[str, Any]) -> str:
+    """The media type that was stated, where it is one."""
+    found = text(item.get("mediaType")).lower()
+    return found if _MEDIA_TYPE.fullmatch(found) else ""
 
 
 def slice_of(metric: Mapping[str, Any]) -> str:

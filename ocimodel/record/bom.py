@@ -15,7 +15,7 @@ from ocimodel.model.config import ModelConfig
 from ocimodel.oci import media
 from ocimodel.record import bills
 from ocimodel.record.bills import File, Subject, as_pairs, role_of, stated
-from ocimodel.record.documents import items, obj, text
+from ocimodel.record.documents import items, moment, obj, text
 
 _HASHES = {
     "sha256": "SHA-256",
@@ -130,9 +130,9 @@ def _formulation(predicate: Mapping[str, Any]) -> list[dict[str, Any]]:
     if entry := text(source.get("entryPoint")):
         steps.append(_step({"name": "training", "entryPoint": entry}))
     said = stated(
-        steps=steps,
-        timeStart=text(run.get("startedOn")),
-        timeEnd=text(run.get("finishedOn")),
+        steps=[step for number, step in enumerate(steps) if step and step not in steps[:number]],
+        timeStart=moment(run.get("startedOn")),
+        timeEnd=moment(run.get("finishedOn")),
         properties=as_pairs(
             [
                 *bills.properties("builder", builder),
@@ -158,7 +158,7 @@ def _step(step: Mapping[str, Any]) -> dict[str, Any]:
 
 def _dataset(item: Mapping[str, Any]) -> dict[str, Any]:
     uri, name = text(item.get("uri")), text(item.get("name"))
-    return stated(type="dataset", name=name or uri, contents={"url": uri} if uri else {})
+    return stated(type="dataset", name=name or uri, contents={"url": bills.address(uri)} if uri else {})
 
 
 def _files(files: Sequence[File]) -> Iterator[dict[str, Any]]:
@@ -182,17 +182,16 @@ def _materials(materials: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any
     for number, item in enumerate(materials):
         role, uri = role_of(item), text(item.get("uri"))
         kind = "data" if role.endswith("-data") else _KINDS.get(role, "application" if role == "source" else "file")
-        name = text(item.get("name"))
         package = uri if uri.startswith("pkg:") else ""
         notes = obj(item.get("annotations"))
         yield stated(
             **{"type": kind, "bom-ref": f"{role}:{number}"},
-            name=name or package.removeprefix("pkg:").partition("@")[0] or uri,
+            name=bills.name_of(item, f"{role}:{number}"),
             version=text(notes.get("version")) or (package.partition("@")[2] if package else ""),
             hashes=_digests(obj(item.get("digest"))),
             licenses=_licenses(items(text(notes.get("license")))),
             purl=package,
-            externalReferences=[{"type": "distribution", "url": uri}] if uri and not package else [],
+            externalReferences=[{"type": "distribution", "url": bills.address(uri)}] if uri and not package else [],
             properties=as_pairs(bills.annotations_of(item)),
         )
 
@@ -201,10 +200,10 @@ def _reports(reports: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     for number, item in enumerate(reports):
         uri = text(item.get("uri"))
         yield stated(
-            **{"type": "file", "bom-ref": f"report:{number}", "mime-type": text(item.get("mediaType"))},
-            name=text(item.get("name")) or uri,
+            **{"type": "file", "bom-ref": f"report:{number}", "mime-type": bills.media_type_of(item)},
+            name=bills.name_of(item, f"report:{number}"),
             hashes=_digests(obj(item.get("digest"))),
-            externalReferences=[{"type": "quality-metrics", "url": uri}] if uri else [],
+            externalReferences=[{"type": "quality-metrics", "url": bills.address(uri)}] if uri else [],
             properties=as_pairs(bills.annotations_of(item)),
         )
 

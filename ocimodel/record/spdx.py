@@ -18,7 +18,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from urllib.parse import quote
 
 from ocimodel.model.config import ModelConfig
 from ocimodel.oci import media
@@ -209,11 +208,11 @@ class _Writer:
         role, uri, notes = _role(item), text(item.get("uri")), obj(item.get("annotations"))
         package = uri if uri.startswith("pkg:") else ""
         common = {
-            "name": text(item.get("name")) or package.removeprefix("pkg:").partition("@")[0] or uri,
+            "name": bills.name_of(item, f"{role}:{number}"),
             "verifiedUsing": _hashes(obj(item.get("digest"))),
             "software_packageVersion": text(notes.get("version")) or package.partition("@")[2],
-            "software_packageUrl": _uri(package),
-            "software_downloadLocation": "" if package else _uri(uri),
+            "software_packageUrl": bills.address(package),
+            "software_downloadLocation": "" if package else bills.address(uri),
             "extension": _extension(bills.annotations_of(item)),
         }
         slug = f"{role}-{number}"
@@ -233,8 +232,8 @@ class _Writer:
             yield self._add(
                 "software_File",
                 f"report-{number}",
-                name=text(item.get("name")) or text(item.get("uri")),
-                contentType=text(item.get("mediaType")),
+                name=bills.name_of(item, f"report:{number}"),
+                contentType=bills.media_type_of(item),
                 software_primaryPurpose="evidence",
                 verifiedUsing=_hashes(obj(item.get("digest"))),
                 extension=_extension(bills.annotations_of(item)),
@@ -259,7 +258,7 @@ class _Writer:
             build_parameter=_entries(
                 [*_dotted("source", source), *_dotted("builder", obj(self._details.get("builder")))]
             ),
-            build_configSourceUri=[_uri(uri)] if uri else [],
+            build_configSourceUri=[bills.address(uri)] if uri else [],
             build_configSourceEntrypoint=[entry] if entry else [],
             build_configSourceDigest=[found for commit in commits for found in _commit(commit)],
         )
@@ -280,11 +279,6 @@ def _seconds(value: Any) -> str:
     """A time as SPDX writes it: UTC, whole seconds."""
     found = moment(value)
     return f"{found.partition('.')[0].removesuffix('Z')}Z" if found else ""
-
-
-def _uri(value: str) -> str:
-    """Text of somebody's as the URI that the property wants."""
-    return quote(value, safe="!#$%&'()*+,/:;=?@[]~")
 
 
 def _brackets(words: str) -> str:
