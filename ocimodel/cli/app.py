@@ -51,6 +51,7 @@ Version = Annotated[
 
 COMMANDS: Mapping[str, str] = {
     "push": "push",
+    "import": "importing",
     "pull": "pull",
     "sign": "sign",
     "verify": "verify",

@@ -1,7 +1,9 @@
 """``ocimodel push``."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +13,10 @@ from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.sign import signature, signers
 from ocimodel.cli.values import document, duration, signed_annotations
 from ocimodel.errors import UsageError
+
+if TYPE_CHECKING:
+    from ocimodel.model.scan import ModelFile
+    from ocimodel.record.record import Record
 
 app = typer.Typer()
 
@@ -57,29 +63,69 @@ def push(
     Prints REF@DIGEST. The same files give the same digest on every machine; what the registry has already is
     not sent again. --attest-scan looks into the files for what could harm whoever loads them.
     """
-    if chunk_algorithm not in ("blake3", "sha256"):
-        raise UsageError(f"--chunk-algorithm {chunk_algorithm[:40]!r} is not known", hint="Write blake3 or sha256.")
-    mode = results.scan_mode(attest_scan)
+    return send(
+        run,
+        directory,
+        ref,
+        how=How(
+            sign=sign,
+            key=key,
+            password_file=password_file,
+            provenance=provenance_of(provenance, metadata, sources or ()),
+            annotations=annotation or (),
+            tags=tag or (),
+            expires=expires,
+            rehash=rehash,
+            chunk_algorithm=chunk_algorithm,
+            attest_scan=attest_scan,
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class How:
+    """The options of `push` and of `import`, as they were typed; ``provenance`` is the document itself."""
+
+    sign: bool
+    key: str | None
+    password_file: Path | None
+    provenance: bytes | None
+    annotations: Sequence[str]
+    tags: Sequence[str]
+    expires: str | None
+    rehash: bool
+    chunk_algorithm: str
+    attest_scan: str | None
+
+
+def send(run: Run, what: "Path | Sequence[ModelFile]", ref: str, *, how: How) -> Answer:
+    """Push, and say what came of it."""
+    if how.chunk_algorithm not in ("blake3", "sha256"):
+        raise UsageError(
+            f"--chunk-algorithm {how.chunk_algorithm[:40]!r} is not known", hint="Write blake3 or sha256."
+        )
+    mode = results.scan_mode(how.attest_scan)
     from ocimodel.verbs.push import push
 
     reference = run.reference(ref)
-    signing = sign or key is not None
-    if not signing and (annotation or expires or mode):
+    signing = how.sign or how.key is not None
+    if not signing and (how.annotations or how.expires or mode):
         raise UsageError("-a, --expires and --attest-scan need a key", hint="Add --key KEY, or leave them out.")
     if signing:
         requiring.refuse_push()
+    signer = material.signer(run, how.key, how.password_file, command=f"{run.command} --sign") if signing else None
     pushed = push(
-        directory,
+        what,
         reference,
         access=run.access,
         meter=run.meter,
-        signer=material.signer(run, key, password_file, command="push --sign") if signing else None,
-        annotations=signed_annotations(annotation or ()),
-        expires=duration(expires) if expires is not None else None,
-        provenance=_provenance(provenance, metadata, sources or ()),
-        extra_tags=tag or (),
-        rehash=rehash,
-        chunk_algorithm=chunk_algorithm,
+        signer=signer,
+        annotations=signed_annotations(how.annotations),
+        expires=duration(how.expires) if how.expires is not None else None,
+        provenance=how.provenance,
+        extra_tags=how.tags,
+        rehash=how.rehash,
+        chunk_algorithm=how.chunk_algorithm,
         attest_scan=mode,
         now=run.now,
     )
@@ -95,7 +141,7 @@ def push(
             "files": pushed.files,
             "totalBytes": pushed.total_bytes,
             "sentBytes": pushed.sent_bytes,
-            "tags": list(dict.fromkeys(name for name in (pushed.reference.tag, *(tag or ())) if name)),
+            "tags": list(dict.fromkeys(name for name in (pushed.reference.tag, *how.tags) if name)),
             "signature": signature(signed) if signed is not None else None,
             **({"scan": results.described(scan)} if scan is not None else {}),
             **({"attestation": signature(pushed.attestation)} if pushed.attestation is not None else {}),
@@ -103,9 +149,15 @@ def push(
     )
 
 
-def _provenance(given: str | None, metadata: str | None, sources: Sequence[str]) -> bytes | None:
-    """The document as it was given, or the record of what was named; None where nothing was."""
-    if metadata is None and not sources:
+def provenance_of(
+    given: str | None, metadata: str | None, sources: Sequence[str], beneath: "Record | None" = None
+) -> bytes | None:
+    """The document as it was given, or the record of what was named; None where nothing was.
+
+    Args:
+        beneath: what is known without being named; a document that was given stands for itself.
+    """
+    if metadata is None and not sources and (beneath is None or given is not None):
         return document(given, "--provenance") if given is not None else None
     if given is not None:
         raise UsageError(
@@ -114,4 +166,5 @@ def _provenance(given: str | None, metadata: str | None, sources: Sequence[str])
     from ocimodel.record.sources import gather
 
     data = document(metadata, "--metadata") if metadata is not None else None
-    return gather(sources, data, metadata or "").predicate()
+    record = gather(sources, data, metadata or "")
+    return (beneath.under(record) if beneath is not None else record).predicate()

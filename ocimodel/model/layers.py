@@ -10,7 +10,7 @@ that file), and the mark `media.GROUP`, which tells our readers that it is no fi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -84,6 +84,14 @@ class Plan:
     def subjects(self, digests: Sequence[Digest]) -> list[tuple[str, Digest]]:
         """What a provenance speaks of: each layer's name and digest; of a raw layer, the file's own."""
         return [(layer.path, digest) for layer, digest in zip(self.layers, digests, strict=True)]
+
+    def promises(self, digests: Sequence[Digest]) -> Iterator[tuple[str, Digest, Digest]]:
+        """The files of which it is said what they are: name, what was said, what is so. Reads those of archives."""
+        for layer, digest in zip(self.layers, digests, strict=True):
+            for file in layer.files:
+                if file.expected is not None:
+                    found = Digest.of(read_small(file, GROUP_BELOW)) if layer.is_group else digest
+                    yield file.path, file.expected, found
 
     def members(self) -> list[tuple[str, Digest]]:
         """The files that share archives, each with the digest of its own content; reads them."""

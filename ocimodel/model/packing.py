@@ -18,7 +18,7 @@ from ocimodel.model.facts import describe
 from ocimodel.model.header import Header
 from ocimodel.model.layers import Plan, plan
 from ocimodel.model.provenance import provenance_bytes
-from ocimodel.model.scan import scan
+from ocimodel.model.scan import ModelFile, scan
 from ocimodel.model.screening import screen
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
@@ -84,7 +84,11 @@ class Packing:
 
 def prepare(directory: Path) -> Packing:
     """Scan ``directory`` and decide what it becomes. Raises what `scan`, `plan` and `screen` raise."""
-    files = scan(directory)
+    return prepare_files(scan(directory))
+
+
+def prepare_files(files: Sequence[ModelFile]) -> Packing:
+    """Decide what ``files`` become, wherever they are. Raises what `plan` and `screen` raise."""
     layers = plan(files)
     headers = screen(files)
     return Packing(plan=layers, config=describe(files, headers), headers=headers)

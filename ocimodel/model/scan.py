@@ -6,12 +6,14 @@ and carries what identifies its content since then (`reading` holds it to that).
 before anything else is asked of it. Directories without files leave no trace.
 
 A symbolic link to a file inside the directory counts as that file. Every other link is refused, for it would
-publish what the user did not name: one that leaves the directory, is absolute, dangles, or names a directory.
+publish what the user did not name: one that leaves the directory, is absolute, dangles, or names a directory. A
+cache that keeps its files elsewhere (`hubcache`) names that one folder: links may lead to files in it, not further.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +24,10 @@ from ocimodel.errors import StorageError, UnsafePathError, UsageError
 from ocimodel.model.ignore import Ignored
 from ocimodel.model.names import check_name
 from ocimodel.model.roles import Role, role_of
+from ocimodel.oci.digest import Digest
 from ocimodel.oci.paths import check_distinct
+
+_SHA256 = re.compile(r"[0-9a-f]{64}").fullmatch
 
 
 class Identity(NamedTuple):
@@ -48,10 +53,16 @@ class ModelFile:
     role: Role
     identity: Identity
     location: Path
+    expected: Digest | None = None
+    """What whoever keeps the file says it contains. A promise to be held, not a fact."""
 
 
-def scan(directory: Path) -> tuple[ModelFile, ...]:
+def scan(directory: Path, *, blobs: Path | None = None) -> tuple[ModelFile, ...]:
     """The files to pack.
+
+    Args:
+        blobs: a folder, without links in its path, to whose files links may lead; those that are called by a
+            SHA-256 are expected to have it.
 
     Raises:
         UsageError: there is no such directory, or nothing in it to pack.
@@ -66,7 +77,7 @@ def scan(directory: Path) -> tuple[ModelFile, ...]:
         raise UsageError(f"no such directory: {directory} ({error.strerror})", hint=_HINT) from None
     if not root.is_dir():
         raise UsageError(f"{directory} is not a directory", hint=_HINT)
-    files = sorted(_walk(root, Ignored(root)), key=lambda file: file.path.encode())
+    files = sorted(_walk(root, Ignored(root), blobs), key=lambda file: file.path.encode())
     if not files:
         raise UsageError(f"there is nothing to pack in {directory}", hint=_HINT)
     check_distinct(file.path for file in files)
@@ -76,7 +87,7 @@ def scan(directory: Path) -> tuple[ModelFile, ...]:
 _HINT = "Name the directory that holds the model's files; .ocimodelignore lists what to leave out."
 
 
-def _walk(root: Path, ignored: Ignored) -> Iterator[ModelFile]:
+def _walk(root: Path, ignored: Ignored, blobs: Path | None) -> Iterator[ModelFile]:
     pending = [""]
     while pending:
         directory = pending.pop()
@@ -98,14 +109,24 @@ def _walk(root: Path, ignored: Ignored) -> Iterator[ModelFile]:
             if is_directory:
                 pending.append(path)
             else:
-                yield _file(root, path, status)
+                yield _file(root, path, status, blobs)
 
 
-def _file(root: Path, path: str, status: os.stat_result) -> ModelFile:
-    check_name(path)
+def _file(root: Path, path: str, status: os.stat_result, blobs: Path | None) -> ModelFile:
     location = root / path
     if stat.S_ISLNK(status.st_mode):
-        location, status = _follow(root, path)
+        check_name(path)
+        location, status = _follow(root, path, blobs)
+    expected = Digest("sha256", location.name) if location.parent == blobs and _SHA256(location.name) else None
+    return model_file(path, location, status, expected)
+
+
+def model_file(path: str, location: Path, status: os.stat_result, expected: Digest | None = None) -> ModelFile:
+    """The file at ``location`` as a part of a model; ``status`` is of what stands there, links not followed.
+
+    Raises: UnsafePathError, StorageError as `scan` does.
+    """
+    check_name(path)
     if not stat.S_ISREG(status.st_mode):
         raise UnsafePathError(
             f"{path} is not a file but {_kind(status.st_mode)}", hint=f"Remove it, or leave it out: {_LEAVE_OUT}"
@@ -119,18 +140,21 @@ def _file(root: Path, path: str, status: os.stat_result) -> ModelFile:
         role=role_of(path, status.st_size),
         identity=Identity.of(status),
         location=location,
+        expected=expected,
     )
 
 
-def _follow(root: Path, path: str) -> tuple[Path, os.stat_result]:
+def _follow(root: Path, path: str, blobs: Path | None) -> tuple[Path, os.stat_result]:
     try:
         target = os.readlink(root / path)
-        if os.path.isabs(target):
-            raise _bad_link(path, f"leads to the absolute path {target}")
         location = Path(os.path.realpath(root / path, strict=True))
         status = os.stat(location, follow_symlinks=False)
     except OSError as error:
         raise _bad_link(path, f"leads nowhere ({error.strerror})") from None
+    if location.parent == blobs:
+        return location, status
+    if os.path.isabs(target):
+        raise _bad_link(path, f"leads to the absolute path {target}")
     if not location.is_relative_to(root):
         raise _bad_link(path, f"leaves the directory, to {target}")
     if stat.S_ISDIR(status.st_mode):

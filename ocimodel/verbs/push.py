@@ -14,10 +14,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from ocimodel.attest.testresult import Result
-from ocimodel.errors import NotFoundError, OcimodelError, UsageError
+from ocimodel.errors import DigestMismatchError, NotFoundError, OcimodelError, UsageError
 from ocimodel.keys.signer import Signer
-from ocimodel.model.packing import prepare
+from ocimodel.model.layers import Plan
+from ocimodel.model.packing import prepare, prepare_files
 from ocimodel.model.provenance import provenance_bytes
+from ocimodel.model.scan import ModelFile
 from ocimodel.oci import media
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.manifest import Manifest
@@ -56,7 +58,7 @@ class Pushed:
 
 
 def push(
-    directory: Path,
+    directory: Path | Sequence[ModelFile],
     reference: Reference,
     *,
     access: Access,
@@ -74,6 +76,7 @@ def push(
     """Pack ``directory`` and push it.
 
     Args:
+        directory: or files that were found elsewhere; what they are expected to be, they have to be.
         annotations: claims of the signature; they need a signer.
         provenance: an in-toto Statement or a SLSA predicate; a minimal one is made otherwise.
         extra_tags: more tags that move to the artifact.
@@ -84,7 +87,8 @@ def push(
 
     Raises:
         UsageError: a reference with a digest, a directory without files, annotations without a key.
-        UnsafePathError, IntegrityError: a file that cannot travel, or that changes while it is read.
+        UnsafePathError, IntegrityError: a file that cannot travel, that changes while it is read, or that is not
+            what it is expected to be.
         ConfigurationError: the provenance is malformed.
         GateError: the files failed the scan, and ``refuse`` was asked for.
     """
@@ -101,7 +105,7 @@ def push(
                 f"the tag {tag} is where registries list what refers to a manifest", hint="Choose another tag."
             )
     provenance_bytes([], provenance)  # what is malformed is refused before a byte moves
-    packing = prepare(directory)
+    packing = prepare(directory) if isinstance(directory, Path) else prepare_files(directory)
     packing = replace(packing, config=described(packing.config, provenance))
     found = scanned(packing.plan.files, attest_scan) if attest_scan else None
     place = None if rehash else usable_cache_dir()
@@ -121,6 +125,7 @@ def push(
         finally:
             cache.close()
         digests = [item.digest for item in sent]
+        _check_promises(packing.plan, digests)
         index = indexer.finish(digests)
         packed = packing.finish(digests, provenance=provenance, annotations=_naming(index))
         store.put_blob(Source.of(packed.provenance), Digest.of(packed.provenance))
@@ -152,6 +157,18 @@ def push(
         scan=found,
         attestation=attestation,
     )
+
+
+def _check_promises(plan: Plan, digests: Sequence[Digest]) -> None:
+    """Nothing is named, signed or tagged before every file is what its keeper says it is."""
+    for name, expected, digest in plan.promises(digests):
+        if digest != expected:
+            raise DigestMismatchError(
+                f"{name} is not what its cache says it is",
+                expected=str(expected),
+                actual=str(digest),
+                hint="The cache is damaged: remove the model from it and fetch it again.",
+            )
 
 
 def _naming(index: bytes | None) -> dict[str, str]:
