@@ -13,4 +13,5 @@ pytest_plugins = [
     "tests.real.notation",
     "tests.real.softhsm",
     "tests.real.aws",
+    "tests.real.mlflow",
 ]

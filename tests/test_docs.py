@@ -3,7 +3,8 @@
 In the documents, a block marked ``console`` is a transcript: lines that begin with ``$ `` are typed (``> ``
 continues one), all others are what is printed, stdout and stderr as a terminal shows them. The blocks of one page
 run in order, in one shell and an empty directory. A page that names ``localhost:5000`` gets a real registry there,
-one that names SoftHSM's library gets the one that is here, and ``examples/`` is ours.
+one that names ``localhost:5001`` a real MLflow
+server, one that names SoftHSM's library gets the one that is here, and ``examples/`` is ours.
 Digests, times and temporary paths may differ; nothing else may. Blocks marked ``sh`` are not run; their commands
 are checked against the program, as are those of the examples.
 
@@ -31,6 +32,7 @@ import yaml
 from ocimodel import errors
 from ocimodel.cli import failures
 from ocimodel.trust.judge import Status
+from tests.real.mlflow import running_mlflow
 from tests.real.peers import PEERS, peer
 from tests.real.registries import docker_registry
 from tests.real.softhsm import module
@@ -42,6 +44,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(path for pattern in ("*.md", "docs/**/*.md", "examples/**/*.md") for path in ROOT.glob(pattern))
 EXAMPLES = sorted(path for path in (ROOT / "examples").rglob("*") if path.is_file() and path.suffix != ".md")
 REGISTRY = "localhost:5000"
+MLFLOW = "localhost:5001"
 SOFTHSM = "/usr/lib/softhsm/libsofthsm2.so"
 
 
@@ -88,14 +91,16 @@ class Settled:
 
 
 def play(
-    steps: list[tuple[str, str]], place: Path, environment: dict[str, str], host: str
+    steps: list[tuple[str, str]], place: Path, environment: dict[str, str], hosts: dict[str, str]
 ) -> Iterator[tuple[str, str, str]]:
     """Run the steps in one shell: command, what was expected, what came."""
     mark = "\x1e"
     script = ["exec 2>&1", "status=0"]
     for command, _ in steps:
         # The status of the last command must still be there for `echo $?`.
-        command = command.replace(REGISTRY, host).replace(" examples/", f" {ROOT}/examples/")
+        for written, host in hosts.items():
+            command = command.replace(written, host)
+        command = command.replace(" examples/", f" {ROOT}/examples/")
         if SOFTHSM in command:
             command = command.replace(SOFTHSM, str(module()))
         script.append(f"(exit $status)\n{command}\nstatus=$?; printf '{mark}'")
@@ -114,7 +119,9 @@ def play(
     came = done.stdout.split(mark)
     assert len(came) == len(steps) + 1, f"the shell ended early:\n{done.stdout}{done.stderr}"
     for (command, expected), output in zip(steps, came, strict=False):
-        yield command, expected, output.replace(host, REGISTRY).replace(str(place), "/somewhere")
+        for written, host in hosts.items():
+            output = output.replace(host, written)
+        yield command, expected, output.replace(str(place), "/somewhere")
 
 
 WITH_TRANSCRIPTS = [page for page in PAGES if blocks(page, "console")]
@@ -145,10 +152,12 @@ def test_transcripts_are_what_is_printed(page: Path, tmp_path: Path) -> None:
     work = tmp_path / "work"
     work.mkdir()
     with ExitStack() as stack:
-        host = REGISTRY
+        hosts: dict[str, str] = {}
         if any(REGISTRY in command for command, _ in steps):
-            host = stack.enter_context(docker_registry(tmp_path / "registry")).host
-        played = list(play(steps, work, environment, host))
+            hosts[REGISTRY] = stack.enter_context(docker_registry(tmp_path / "registry")).host
+        if any(MLFLOW in command for command, _ in steps):
+            hosts[MLFLOW] = stack.enter_context(running_mlflow(tmp_path / "mlflow"))
+        played = list(play(steps, work, environment, hosts))
     told, printed = Settled(), Settled()
     for command, expected, came in played:
         if told(expected) != printed(came):

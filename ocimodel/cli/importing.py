@@ -1,11 +1,10 @@
 """``ocimodel import``."""
 
-from dataclasses import replace
 from typing import Annotated
 
 import typer
 
-from ocimodel.cli import options
+from ocimodel.cli import options, registering
 from ocimodel.cli.command import command
 from ocimodel.cli.push import AttestScan, How, provenance_of, send
 from ocimodel.cli.run import Answer, Run
@@ -46,6 +45,8 @@ def import_(
     rehash: options.Rehash = False,
     chunk_algorithm: options.ChunkAlgorithm = "blake3",
     attest_scan: AttestScan = None,
+    register: registering.Register = None,
+    register_name: registering.RegisterName = None,
 ) -> Answer:
     """Push a model from where Hugging Face or Ollama keeps it on this disk.
 
@@ -57,7 +58,14 @@ def import_(
     kept = find(source)
     run.note(f"{len(kept.files)} files of {kept.name}, {kept.version}, as {kept.keeper} keeps them")
     beneath = None if no_origin else origin(kept)
-    answer = send(
+    imported = {
+        "name": kept.name,
+        "version": kept.version,
+        "uri": kept.uri,
+        "digest": dict(kept.digest),
+        "keeper": kept.keeper,
+    }
+    return send(
         run,
         kept.files,
         ref,
@@ -72,7 +80,8 @@ def import_(
             rehash=rehash,
             chunk_algorithm=chunk_algorithm,
             attest_scan=attest_scan,
+            register=register or (),
+            register_name=register_name,
         ),
+        more={"imported": imported},
     )
-    imported = {"name": kept.name, "version": kept.version, "uri": kept.uri, "digest": dict(kept.digest)}
-    return replace(answer, more={**answer.more, "imported": {**imported, "keeper": kept.keeper}})

@@ -1,13 +1,13 @@
 """``ocimodel push``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ocimodel.cli import material, options, requiring, results
+from ocimodel.cli import material, options, registering, requiring, results
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.sign import signature, signers
@@ -57,11 +57,14 @@ def push(
     rehash: options.Rehash = False,
     chunk_algorithm: options.ChunkAlgorithm = "blake3",
     attest_scan: AttestScan = None,
+    register: registering.Register = None,
+    register_name: registering.RegisterName = None,
 ) -> Answer:
     """Pack a directory, upload it, sign it, and move the tag last.
 
     Prints REF@DIGEST. The same files give the same digest on every machine; what the registry has already is
-    not sent again. --attest-scan looks into the files for what could harm whoever loads them.
+    not sent again. --attest-scan looks into the files for what could harm whoever loads them. --register records
+    the digest in a registry of models, once the push is done.
     """
     return send(
         run,
@@ -78,6 +81,8 @@ def push(
             rehash=rehash,
             chunk_algorithm=chunk_algorithm,
             attest_scan=attest_scan,
+            register=register or (),
+            register_name=register_name,
         ),
     )
 
@@ -96,10 +101,14 @@ class How:
     rehash: bool
     chunk_algorithm: str
     attest_scan: str | None
+    register: Sequence[str]
+    register_name: str | None
 
 
-def send(run: Run, what: "Path | Sequence[ModelFile]", ref: str, *, how: How) -> Answer:
-    """Push, and say what came of it."""
+def send(
+    run: Run, what: "Path | Sequence[ModelFile]", ref: str, *, how: How, more: Mapping[str, Any] | None = None
+) -> Answer:
+    """Push, and say what came of it, and ``more``."""
     if how.chunk_algorithm not in ("blake3", "sha256"):
         raise UsageError(
             f"--chunk-algorithm {how.chunk_algorithm[:40]!r} is not known", hint="Write blake3 or sha256."
@@ -108,6 +117,7 @@ def send(run: Run, what: "Path | Sequence[ModelFile]", ref: str, *, how: How) ->
     from ocimodel.verbs.push import push
 
     reference = run.reference(ref)
+    registries = registering.registries(run, reference, how.register, how.register_name)
     signing = how.sign or how.key is not None
     if not signing and (how.annotations or how.expires or mode):
         raise UsageError("-a, --expires and --attest-scan need a key", hint="Add --key KEY, or leave them out.")
@@ -132,7 +142,7 @@ def send(run: Run, what: "Path | Sequence[ModelFile]", ref: str, *, how: How) ->
     signed, scan = pushed.signature, pushed.scan
     for line in [f"scan: {results.summary(scan)}", *results.findings(scan)] if scan is not None else []:
         run.note(line)
-    return Answer(
+    answer = Answer(
         text=str(pushed.reference),
         reference=str(pushed.reference),
         digest=str(pushed.digest),
@@ -145,8 +155,10 @@ def send(run: Run, what: "Path | Sequence[ModelFile]", ref: str, *, how: How) ->
             "signature": signature(signed) if signed is not None else None,
             **({"scan": results.described(scan)} if scan is not None else {}),
             **({"attestation": signature(pushed.attestation)} if pushed.attestation is not None else {}),
+            **(more or {}),
         },
     )
+    return registering.registered(run, registries, pushed.reference, how.register_name, answer)
 
 
 def provenance_of(
