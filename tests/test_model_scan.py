@@ -262,3 +262,4 @@ def test_what_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(os, "scandir", refuse)
     with pytest.raises(StorageError, match="cannot read sub: Permission denied"):
         scan(tmp_path)
+    monkeypatch.undo()  # pytest walks through the directory to clear it

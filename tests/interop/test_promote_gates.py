@@ -195,7 +195,16 @@ def test_each_gate_fails_in_turn_and_nothing_is_written(world: World) -> None:
     )
     assert table.code == 0, table.err
     names = [
-        *("source", "revocation", "evaluation", "approval", "formats", "promotion", "promoter", "remaining-validity"),
+        *(
+            "source",
+            "revocation",
+            "evaluation",
+            "approval",
+            "formats",
+            "promotion",
+            "promoter",
+            "remaining-validity",
+        ),
         *("lineage", "soak", "licence", "data-digests", "version", "freeze"),
     ]
     rows = {line.split()[0]: line.split()[1] for line in table.out.splitlines()[1:-1]}
