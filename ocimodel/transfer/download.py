@@ -102,12 +102,14 @@ class _Engine:
         self._meter = meter
         self._pace = pace
         self._connections = connections
-        self._active = min(connections, max(1, (os.cpu_count() or 1) - 1))
         self._stop = threading.Event()
         self._lock = threading.Lock()
         self._ended = threading.Event()
         self._room = threading.Semaphore(OPEN_TRANSFERS)
         self._jobs = deque(sorted(jobs, key=lambda job: -job.descriptor.size))
+        cores = max(1, (os.cpu_count() or 1) - 1)
+        # Of small blobs the registry's answers are waited for: as many of them at a time as there may be.
+        self._active = min(connections, cores) if any(map(self._is_large, jobs)) else connections
         self._segments: deque[Segment] = deque()
         self._unfinished = len(self._jobs)
         self._error: BaseException | None = None
@@ -130,7 +132,7 @@ class _Engine:
             raise self._error
 
     def _grow(self, workers: list[threading.Thread]) -> None:
-        """A worker a core, but for the one that hashes; then twice as many, as long as that brings more bytes.
+        """Of large blobs a worker a core, but for the one that hashes; then twice as many, as long as that helps.
 
         What did not help is taken back: workers that only compete with each other make everything slower.
         """

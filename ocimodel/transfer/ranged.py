@@ -29,9 +29,10 @@ from ocimodel.transfer.pace import Pace
 
 SEGMENT = 32 * 1024 * 1024
 MIN_SEGMENT = 8 * 1024 * 1024
-LARGEST = 1024 * 1024
-"""Bytes moved at a time where they come fast: fewer, larger writes cost the file system half, and threads wait less
-for the interpreter. Where they come slowly it is `BLOCK`, so that little is in memory only."""
+LARGEST = 512 * 1024
+"""Bytes received at a time where they come fast: threads then wait less for the interpreter. Where they come slowly
+it is `BLOCK`, so that little is in memory only. They are written by `BLOCK` all the same: for larger writes kernels
+take larger pages, which memory that was just given back to a hypervisor makes slow."""
 QUICK = 0.005
 """Seconds for a block, below which the next one is larger."""
 NOTE = 1024 * 1024
@@ -268,7 +269,7 @@ class Transfer:
         # The kernel lets one writer at a time into a file, and the others spin: a core each, for nothing.
         with self._writing:
             while block:
-                written = os.pwrite(self._fd, block, at)
+                written = os.pwrite(self._fd, block[:BLOCK], at)
                 block, at = block[written:], at + written
 
     def _copy(self, segment: Segment, place: Place, buffer: memoryview) -> bool:
