@@ -92,7 +92,8 @@ def _commit(model: Path, revision: str) -> str:
     wanted = revision or "main"
     check_path(wanted)
     try:
-        said = (model / "refs" / wanted).read_bytes()[:64].decode("ascii", "replace").strip()
+        with open(os.open(model / "refs" / wanted, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            said = file.read(64).decode("ascii", "replace").strip()
     except OSError:
         said = ""
     if said in there:

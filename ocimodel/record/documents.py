@@ -64,9 +64,15 @@ def read_json(directory: Path, name: str) -> dict[str, Any] | None:
 
 
 def parse_json(data: bytes, what: str) -> dict[str, Any]:
-    """A JSON object, its numbers as text. Raises `ConfigurationError`."""
+    """A JSON object, its numbers as text. Raises `ConfigurationError`, also where it says a thing twice."""
     try:
-        value = json.loads(data.decode("utf-8-sig"), parse_float=str, parse_int=str, parse_constant=str)
+        value = json.loads(
+            data.decode("utf-8-sig"),
+            parse_float=str,
+            parse_int=str,
+            parse_constant=str,
+            object_pairs_hook=_once,
+        )
     except (ValueError, RecursionError) as error:
         raise ConfigurationError(f"{what} is not JSON: {error}") from None
     level = [value]
@@ -75,6 +81,13 @@ def parse_json(data: bytes, what: str) -> dict[str, Any]:
         if not level:
             return mapping(value, what)
     raise ConfigurationError(f"{what} is nested too deeply")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands in one object twice")
+    return found
 
 
 def _members(value: dict[str, Any] | list[Any]) -> list[Any]:

@@ -31,14 +31,8 @@ NO_LICENSE = "https://spdx.org/rdf/3.0.1/terms/ExpandedLicensing/NoAssertionLice
 UNKNOWN_TIME = "1970-01-01T00:00:00Z"
 _CREATION = "_:creation"
 _TOOL = "agent-ocimodel"
-_HASHES = {
-    "sha256": "sha256",
-    "sha384": "sha384",
-    "sha512": "sha512",
-    "sha3_256": "sha3_256",
-    "sha3_512": "sha3_512",
-    "blake3": "blake3",
-}
+_HASHES = ("sha256", "sha384", "sha512", "sha3_256", "sha3_512", "blake3")
+"""Of in-toto's names for algorithms, those that SPDX has, and under the same names."""
 _PURPOSES = {"package": "library", "image": "container", "source": "source"}
 _USES = {"training-data": "trainedOn", "validation-data": "testedOn", "evaluation-data": "testedOn"}
 _ASKED = ("suppliedBy", "software_downloadLocation", "software_packageVersion", "releaseTime")
@@ -295,7 +289,7 @@ def _dotted(name: str, values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _hashes(digests: Mapping[str, Any]) -> list[dict[str, str]]:
-    found = [(name, text(digests.get(algorithm))) for algorithm, name in _HASHES.items()]
+    found = [(name, text(digests.get(name))) for name in _HASHES]
     return [{"type": "Hash", "algorithm": name, "hashValue": value} for name, value in found if value]
 
 
