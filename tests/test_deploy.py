@@ -112,7 +112,7 @@ class Pods:
         (root / "credentials/config.json").write_text('{"auths": {}}')
 
     def _inside(self, text: str) -> str:
-        return re.sub(r"(^|=)(/(?:list|policy|work|credentials)(?:/|$))", rf"\g<1>{self._root}\g<2>", text)
+        return re.sub(r"(^|=)(/(?:list|policy|scratch|credentials)(?:/|$))", rf"\g<1>{self._root}\g<2>", text)
 
     @property
     def count(self) -> int:
@@ -120,9 +120,11 @@ class Pods:
 
     def start(self, index: int) -> subprocess.Popen[str]:
         """One pod, with an empty volume of its own, no home, and a user without a name."""
-        work = self._root / "work"
-        own = {key: value.replace(str(work), f"{work}/{index}") for key, value in self._environment.items()}
-        command = [word.replace(str(work), f"{work}/{index}") for word in self._command]
+        own_volume = self._root / "scratch"
+        own = {
+            key: value.replace(str(own_volume), f"{own_volume}/{index}") for key, value in self._environment.items()
+        }
+        command = [word.replace(str(own_volume), f"{own_volume}/{index}") for word in self._command]
         variables = {"PATH": os.environ["PATH"], "JOB_COMPLETION_INDEX": str(index), **own}
         pipe = subprocess.PIPE
         return subprocess.Popen(command, env=variables, stdout=pipe, stderr=pipe, text=True, cwd=self._root)
@@ -173,5 +175,5 @@ def test_shares_of_a_job_cover_all_exactly_once(
     assert sorted(copied) == sorted(target for _, target in pairs)
     again = copying.run(1)
     assert set(again) <= set(copied)
-    report = json.loads((tmp_path / "scan/work/0/report.jsonl").read_text().splitlines()[-1])
+    report = json.loads((tmp_path / "scan/scratch/0/report.jsonl").read_text().splitlines()[-1])
     assert report["complete"] is True
