@@ -26,6 +26,7 @@ from ocimodel.stores.protocol import Store
 from ocimodel.transfer.chunkread import ChunkReader
 from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.selection import Selection
+from ocimodel.transfer.staging import STAGING_PREFIX
 from ocimodel.trust.policy import TrustPolicy
 from ocimodel.verbs.archives import members
 from ocimodel.verbs.deciding import decide
@@ -72,8 +73,9 @@ def parts(site: Site) -> dict[str, str]:
 
 
 def fresh(site: Site, monkeypatch: pytest.MonkeyPatch, name: str) -> Path:
-    """A node that knows nothing; its cache."""
-    shutil.rmtree(site.out, ignore_errors=True)
+    """A node that knows nothing, and has nothing of a pull that was refused; its cache."""
+    for left in (site.out, *site.out.parent.glob(f"{STAGING_PREFIX}*")):
+        shutil.rmtree(left, ignore_errors=True)
     for variable in ("OCIMODEL_CACHE_DIR", "OCIMODEL_STATE_DIR"):
         monkeypatch.setenv(variable, str(site.place / variable / name))
     return site.place / "OCIMODEL_CACHE_DIR" / name

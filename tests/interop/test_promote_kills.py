@@ -87,7 +87,9 @@ def test_killed_at_random_moments(line: Line) -> None:
             process.kill()
             kills += process.wait(30) == -9
         assert line.whole() in (before, digest), seed
+        started = time.perf_counter()
         document = line.promote(source, "--version", f"1.{version}")
+        usual = time.perf_counter() - started  # as busy as the machine is now
         assert document["digest"] == line.whole() == digest, seed
         assert line.summaries(source_at(line, digest)) == 1, seed
         assert not line.promote(source, "--version", f"1.{version}")["promotion"]["summaryWritten"]
