@@ -130,7 +130,11 @@ def test_a_misuse_with_json_is_a_document(
         pytest.param("verify ./nowhere --key k", "there is no directory ./nowhere", id="no-directory"),
         pytest.param(f"pull {REF} -o d --base nowhere", "--base nowhere is not a directory", id="base"),
         pytest.param("list Bert", "bad reference 'Bert': the host is missing", id="no-host"),
-        pytest.param(f"push d {REF} -a team=x", "-a, --expires and --attest-scan need a key", id="remark-unsigned"),
+        pytest.param(
+            f"push d {REF} -a team=x",
+            "-a, --expires, --format, --certificate and --attest-scan need a key",
+            id="remark-unsigned",
+        ),
         pytest.param(f"pull {REF} -o d --context a=b", "--context is compared with what was signed", id="context"),
         pytest.param(
             f"verify {REF} --key alice.pub --offline",

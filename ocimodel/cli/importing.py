@@ -42,6 +42,8 @@ def import_(
     annotation: options.Annotations = None,
     tag: options.Tags = None,
     expires: options.Expires = None,
+    format: options.Format = "sigstore",  # noqa: A002
+    certificate: options.Certificate = None,
     rehash: options.Rehash = False,
     chunk_algorithm: options.ChunkAlgorithm = "blake3",
     attest_scan: AttestScan = None,
@@ -77,6 +79,8 @@ def import_(
             annotations=annotation or (),
             tags=tag or (),
             expires=expires,
+            format=format,
+            certificate=certificate,
             rehash=rehash,
             chunk_algorithm=chunk_algorithm,
             attest_scan=attest_scan,

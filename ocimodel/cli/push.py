@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ocimodel.cli import material, options, registering, requiring, results
+from ocimodel.cli import material, options, registering, requiring, results, writers
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.sign import signature, signers
@@ -38,6 +38,7 @@ AttestScan = Annotated[
     ocimodel push ./bert registry.example/ml/bert:1.4
     ocimodel push ./bert registry.example/ml/bert:1.4 --key signing.key --expires 90d
     digest=$(ocimodel push ./bert oci:./models:bert --sign)
+    ocimodel push ./bert registry.example/ml/bert:1.4 --key signing.key --format notation --certificate chain.pem
     ocimodel push ./bert registry.example/ml/bert:1.4 --from hf:./bert --from env --metadata model.yaml
     """,
 )
@@ -54,6 +55,8 @@ def push(
     annotation: options.Annotations = None,
     tag: options.Tags = None,
     expires: options.Expires = None,
+    format: options.Format = "sigstore",  # noqa: A002
+    certificate: options.Certificate = None,
     rehash: options.Rehash = False,
     chunk_algorithm: options.ChunkAlgorithm = "blake3",
     attest_scan: AttestScan = None,
@@ -78,6 +81,8 @@ def push(
             annotations=annotation or (),
             tags=tag or (),
             expires=expires,
+            format=format,
+            certificate=certificate,
             rehash=rehash,
             chunk_algorithm=chunk_algorithm,
             attest_scan=attest_scan,
@@ -98,6 +103,8 @@ class How:
     annotations: Sequence[str]
     tags: Sequence[str]
     expires: str | None
+    format: str
+    certificate: Path | None
     rehash: bool
     chunk_algorithm: str
     attest_scan: str | None
@@ -119,8 +126,12 @@ def send(
     reference = run.reference(ref)
     registries = registering.registries(run, reference, how.register, how.register_name)
     signing = how.sign or how.key is not None
-    if not signing and (how.annotations or how.expires or mode):
-        raise UsageError("-a, --expires and --attest-scan need a key", hint="Add --key KEY, or leave them out.")
+    if not signing and (how.annotations or how.expires or mode or how.certificate or how.format != writers.DEFAULT):
+        raise UsageError(
+            "-a, --expires, --format, --certificate and --attest-scan need a key",
+            hint="Add --key KEY, or leave them out.",
+        )
+    writer = writers.writer(run, how.format, how.certificate)
     if signing:
         requiring.refuse_push()
     signer = material.signer(run, how.key, how.password_file, command=f"{run.command} --sign") if signing else None
@@ -130,6 +141,7 @@ def send(
         access=run.access,
         meter=run.meter,
         signer=signer,
+        writer=writer,
         annotations=signed_annotations(how.annotations),
         expires=duration(how.expires) if how.expires is not None else None,
         provenance=how.provenance,

@@ -1,23 +1,19 @@
 """``ocimodel sign``."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ocimodel.cli import material, options, requiring
+from ocimodel.cli import material, options, requiring, writers
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.values import duration, signed_annotations
-from ocimodel.errors import UsageError
 
 if TYPE_CHECKING:
-    from ocimodel.verbs.sign import Signed, Writer
+    from ocimodel.verbs.sign import Signed
 
 app = typer.Typer()
-
-FORMATS = ("sigstore", "notation", "cosign-legacy", "oms")
 
 Sequence = Annotated[
     int | None,
@@ -101,7 +97,7 @@ def sign(
     the same key adds nothing.
     """
     reference = run.reference(ref)
-    writer = _writer(run, format, certificate)
+    writer = writers.writer(run, format, certificate)
     from ocimodel.trust.release import Release
     from ocimodel.verbs.sign import sign
 
@@ -156,37 +152,3 @@ def signers(signed: "Signed") -> list[dict[str, Any]]:
             "digest": str(signed.signature.digest),
         }
     ]
-
-
-def _writer(run: Run, name: str, certificate: Path | None) -> "Writer":
-    if name not in FORMATS:
-        raise UsageError(f"--format {name[:40]!r} is not known", hint=f"Choose one of {', '.join(FORMATS)}.")
-    if name == "notation":
-        return _notation(run, certificate)
-    if certificate is not None:
-        raise UsageError(f"--format {name} takes no --certificate", hint="Add --format notation, or leave it out.")
-    if name == "cosign-legacy":
-        from ocimodel.verbs.legacy_writing import LegacyWriter
-
-        return LegacyWriter()
-    if name == "oms":
-        from ocimodel.verbs.oms import OmsWriter
-
-        return OmsWriter()
-    from ocimodel.verbs.sign import SIGSTORE
-
-    return SIGSTORE
-
-
-def _notation(run: Run, certificate: Path | None) -> "Writer":
-    if certificate is None:
-        raise UsageError(
-            "--format notation needs the certificate of the key",
-            hint="Give --certificate CHAIN.pem: the key's own first, then those above it, the root last.",
-        )
-    from ocimodel.keys import x509
-    from ocimodel.keys.specs import read
-    from ocimodel.verbs.notation import NotationWriter
-
-    chain = x509.read_pem(read(str(certificate)), str(certificate))
-    return NotationWriter(certificates=chain, now=run.now)

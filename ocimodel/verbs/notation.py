@@ -43,6 +43,17 @@ class NotationWriter:
     format: str = notary.FORMAT
     dated: bool = True
 
+    def check(self, signer: Signer) -> None:
+        """Raises as `attach`, but for claims."""
+        jose.name_of(signer.public)
+        chain = self._chain()
+        if chain[0].public != signer.public.der:
+            raise UsageError(
+                "the first certificate is another key's",
+                hint="Give the chain of the key that signs, its own first.",
+            )
+        _check(chain, self.now)
+
     def attach(
         self, store: Store, reference: Reference, subject: Descriptor, signer: Signer, claims: Mapping[str, str]
     ) -> tuple[Digest, bool]:
@@ -54,18 +65,11 @@ class NotationWriter:
             CertificateError, ExpiredError: the chain breaks the Notary Project's rules.
         """
         del reference
-        name = jose.name_of(signer.public)
-        chain = self._chain()
-        if chain[0].public != signer.public.der:
-            raise UsageError(
-                "the first certificate is another key's",
-                hint="Give the chain of the key that signs, its own first.",
-            )
-        _check(chain, self.now)
+        self.check(signer)
         draft = Draft.of(
             subject,
             {key: value for key, value in claims.items() if key != media.CLAIM_EXPIRES},
-            algorithm=name,
+            algorithm=jose.name_of(signer.public),
             time=self.now,
             expires=expiry(claims),
         )

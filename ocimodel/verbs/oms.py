@@ -38,6 +38,14 @@ class OmsWriter:
     dated: bool = False
     certificates: tuple[bytes, ...] = ()
 
+    def check(self, signer: Signer) -> None:
+        """Raises UsageError where the key is no elliptic curve key."""
+        if signer.public.algorithm.scheme.family != "ecdsa":
+            raise UsageError(
+                f"model signing knows ECDSA keys alone, not {signer.public.algorithm}",
+                hint="Sign with a key of the type ecdsa-p256, ecdsa-p384 or ecdsa-p521.",
+            )
+
     def attach(
         self, store: Store, reference: Reference, subject: Descriptor, signer: Signer, claims: Mapping[str, str]
     ) -> tuple[Digest, bool]:
@@ -46,11 +54,7 @@ class OmsWriter:
         Raises:
             UsageError: the key is no elliptic curve key, or there are no files that could be signed.
         """
-        if signer.public.algorithm.scheme.family != "ecdsa":
-            raise UsageError(
-                f"model signing knows ECDSA keys alone, not {signer.public.algorithm}",
-                hint="Sign with a key of the type ecdsa-p256, ecdsa-p384 or ecdsa-p521.",
-            )
+        self.check(signer)
         name = _UNNAMED if reference.is_layout else reference.repository.rpartition("/")[2]
         statement = oms.statement_bytes(name, _files(store, subject), subject.digest, claims)
         bundle = oms.bundle_of(seal(signer, statement), signer.public.to_pem())

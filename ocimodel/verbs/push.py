@@ -36,7 +36,7 @@ from ocimodel.transfer.upload import SMALL, Upload, upload_all
 from ocimodel.verbs.attest import attest_subject
 from ocimodel.verbs.examine import ScanMode, scanned
 from ocimodel.verbs.indexing import Indexer, attach_index
-from ocimodel.verbs.sign import Signed, checked_annotations, sign_subject
+from ocimodel.verbs.sign import SIGSTORE, Signed, Writer, checked_annotations, sign_subject
 
 _PEEKED = 8
 """Tags whose manifests are looked at for layers that the repository has already."""
@@ -66,6 +66,7 @@ def push(
     signer: Signer | None = None,
     annotations: Mapping[str, str] | None = None,
     expires: timedelta | None = None,
+    writer: Writer = SIGSTORE,
     provenance: bytes | None = None,
     extra_tags: Sequence[str] = (),
     rehash: bool = False,
@@ -78,6 +79,7 @@ def push(
     Args:
         directory: or files that were found elsewhere; what they are expected to be, they have to be.
         annotations: claims of the signature; they need a signer.
+        writer: of which format the signature is.
         provenance: an in-toto Statement or a SLSA predicate; a minimal one is made otherwise.
         extra_tags: more tags that move to the artifact.
         rehash: read every file, whatever the digest cache says.
@@ -104,6 +106,8 @@ def push(
             raise UsageError(
                 f"the tag {tag} is where registries list what refers to a manifest", hint="Choose another tag."
             )
+    if signer is not None:
+        writer.check(signer)
     provenance_bytes([], provenance)  # what is malformed is refused before a byte moves
     packing = prepare(directory) if isinstance(directory, Path) else prepare_files(directory)
     packing = replace(packing, config=described(packing.config, provenance))
@@ -142,7 +146,14 @@ def push(
                     store, reference, subject, signer, media.TEST_RESULT, found.predicate()
                 )
             signature = sign_subject(
-                store, reference, subject, signer, annotations=annotations, expires=expires, now=now
+                store,
+                reference,
+                subject,
+                signer,
+                annotations=annotations,
+                expires=expires,
+                writer=writer,
+                now=now,
             )
         for tag in dict.fromkeys(reversed(tags)):
             store.put_manifest(packed.manifest, media.OCI_MANIFEST, tag=tag)

@@ -50,6 +50,10 @@ class Writer(Protocol):
         """Those that each signature carries, as DER; none where a plain key signs."""
         ...
 
+    def check(self, signer: Signer) -> None:
+        """Refuse a signer whose signatures this format cannot hold. Raises as `attach`."""
+        ...
+
     def attach(
         self, store: Store, reference: Reference, subject: Descriptor, signer: Signer, claims: Mapping[str, str]
     ) -> tuple[Digest, bool]:
@@ -73,6 +77,9 @@ class SigstoreWriter:
     format: str = "sigstore"
     dated: bool = False
     certificates: tuple[bytes, ...] = ()
+
+    def check(self, signer: Signer) -> None:
+        """Any key will do."""
 
     def attach(
         self, store: Store, reference: Reference, subject: Descriptor, signer: Signer, claims: Mapping[str, str]
@@ -128,6 +135,7 @@ def sign(
         NotFoundError, UnavailableError, AuthenticationError, IntegrityError: from the store.
         UsageError: a reserved annotation, or an expiry that is not in the future.
     """
+    writer.check(signer)
     with open_store(reference, access) as store:
         subject, _ = store.get_manifest(target_of(reference, store))
         return sign_subject(

@@ -90,6 +90,13 @@ def test_cosign_verifies_our_legacy_signature(
     assert run("verify", reference, "--key", other.public).code == 12
 
 
+def test_one_push_that_signs_by_the_legacy_tag(registry: RealRegistry, model: Path, key: Pair) -> None:
+    reference = f"{registry.fresh()}:v1"
+    ran = run("push", model, reference, "--key", key.private, "--format", "cosign-legacy", "-a", "team=risk")
+    assert ran.code == 0, ran.err
+    cosign_verify(reference, key.public, "-a", "team=risk")
+
+
 def test_legacy_signatures_of_both_stand_under_one_tag(
     registry: RealRegistry, model: Path, cosign_key: CosignKey, key: Pair
 ) -> None:

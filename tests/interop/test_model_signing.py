@@ -58,6 +58,16 @@ def test_model_signing_verifies_our_signature(
     assert oms_verify(directory, signature, pair.public, check=False).returncode != 0
 
 
+def test_one_push_that_signs_for_model_signing(
+    registry: RealRegistry, model: Path, tmp_path: Path, key: Pair
+) -> None:
+    reference = f"{registry.fresh()}:v1"
+    ran = run("push", model, reference, "--key", key.private, "--format", "oms")
+    assert ran.code == 0, ran.err
+    directory, signature = pulled(reference, tmp_path, "--key", key.public)
+    oms_verify(directory, signature, key.public)
+
+
 def test_files_that_model_signing_ignores_travel_too(registry: RealRegistry, tmp_path: Path, key: Pair) -> None:
     model = make_model(tmp_path / "model")
     (model / ".gitattributes").write_text("*.bin filter=lfs\n")

@@ -81,6 +81,19 @@ def test_notation_verifies_what_we_sign(
     assert run("verify", reference, "--key", files.public).code == 0
 
 
+def test_one_push_that_signs_for_notation(
+    registry: RealRegistry, model: Path, notation: Notation, tmp_path: Path
+) -> None:
+    files = Files(tmp_path, issued())
+    reference = f"{registry.fresh()}:v1"
+    signing = ("--key", files.key, "--format", "notation", "--certificate", files.chain, "--expires", "90d")
+    ran = run("push", model, reference, *signing, "--json")
+    assert ran.code == 0, ran.err
+    notation.trust(files.root)
+    notation.verify(ran.document["reference"].replace(":v1@", "@"))
+    assert run("verify", reference, "--policy", files.policy()).code == 0
+
+
 ENVELOPES = pytest.mark.parametrize("envelope", ["jws", "cose"])
 
 
