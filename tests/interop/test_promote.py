@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +13,9 @@ import pytest
 from ocimodel.oci import media
 from tests.commands import run
 from tests.interop.conftest import Pair, generate, pushed
-from tests.interop.test_copy import requests
 from tests.real import peers
 from tests.real.cosign import cosign_verify
-from tests.real.registry import RealRegistry
+from tests.real.proxy import Count, Traffic
 
 pytestmark = pytest.mark.peer
 
@@ -38,55 +39,107 @@ def write_policy(path: Path, builder: Pair, stages: dict[str, tuple[str, Pair]])
     return path
 
 
+def blobs_of(reference: str, kind: str = "") -> Counter[str]:
+    """The blobs of a manifest whose media types begin with ``kind``, and their sizes, as crane sees them."""
+    manifest = json.loads(peers.run("crane", "manifest", "--insecure", reference).stdout)
+    blobs = [blob for blob in (manifest["config"], *manifest["layers"]) if blob["mediaType"].startswith(kind)]
+    return Counter({blob["digest"]: blob["size"] for blob in blobs})
+
+
+def blobs_about(reference: str, kind: str = "") -> Counter[str]:
+    """The blobs of what refers to it, as oras finds them."""
+    repository = reference.partition("@")[0]
+    tree = json.loads(peers.run("oras", "discover", "--plain-http", "--format", "json", reference).stdout)
+    found, pending = Counter[str](), tree["referrers"]
+    while pending:
+        entry = pending.pop()
+        found |= blobs_of(f"{repository}@{entry['digest']}", kind)
+        pending += entry.get("referrers", [])
+    return found
+
+
+def check_at(repository: str, tags: tuple[str, ...], digest: str, builder: Path, promoters: list[Path]) -> None:
+    """Everybody finds this digest there, and cosign the signature and the summaries."""
+    for tag in tags:
+        named = f"{repository}:{tag}"
+        assert peers.run("crane", "digest", "--insecure", named).stdout.strip() == digest
+        assert peers.run("oras", "resolve", "--plain-http", named).stdout.strip() == digest
+        fetched = peers.run("oras", "manifest", "fetch", "--plain-http", "--descriptor", named).stdout
+        assert json.loads(fetched)["digest"] == digest
+    pinned = f"{repository}@{digest}"
+    cosign_verify(pinned, builder)
+    for public in promoters:
+        words = ["--insecure-ignore-tlog=true", "--allow-http-registry", "--type", media.SLSA_SUMMARY]
+        said = peers.run("cosign", "verify-attestation", "--key", public, *words, pinned).stdout
+        statements = [json.loads(b64decode(json.loads(line)["payload"])) for line in said.splitlines()]
+        assert statements
+        for statement in statements:
+            assert statement["predicateType"] == media.SLSA_SUMMARY
+            assert digest in {"sha256:" + subject["digest"]["sha256"] for subject in statement["subject"]}
+
+
 @pytest.mark.parametrize(
     ("here", "there"), [("distribution", "referrers_registry"), ("referrers_registry", "distribution")]
 )
 def test_from_dev_to_production(
-    request: pytest.FixtureRequest, here: str, there: str, model: Path, key: Pair, tmp_path: Path
+    request: pytest.FixtureRequest,
+    here: str,
+    there: str,
+    counted: Count,
+    model: Path,
+    key: Pair,
+    tmp_path: Path,
 ) -> None:
-    first, second = request.getfixturevalue(here), request.getfixturevalue(there)
-    dev, staging, prod = pushed(model, first.fresh(), "--key", key.private), first.fresh(), second.fresh()
+    """One digest in three repositories of two registries; what crosses to and from each of them is counted."""
+    first, second = counted(request.getfixturevalue(here)), counted(request.getfixturevalue(there))
+    dev = pushed(model, first.registry.fresh("dev"), "--key", key.private)
+    staging, prod = first.registry.fresh("staging"), second.registry.fresh("prod")
     digest = dev.partition("@")[2]
     keys = {name: generate(tmp_path, name=name) for name in ("staging", "prod")}
     policy = write_policy(
         tmp_path / "policy.json", key, {"staging": (staging, keys["staging"]), "prod": (prod, keys["prod"])}
     )
-    steps = [(dev, f"{staging}:next", "staging"), (f"{staging}:next", f"{prod}:stable", "prod")]
-    for source, target, name in steps:
+
+    def promote(source: str, target: str, name: str) -> tuple[Traffic, Traffic]:
+        """What crossed to and from each registry."""
+        first.traffic(), second.traffic()
         words = ("--policy", policy, "--key", keys[name].private, "--version", "1.0.0", "--json")
         done = run("promote", source, target, *words)
         assert done.code == 0, done.err
         assert done.document["digest"] == digest
-    pinned = f"{prod}@{digest}"
-    for tag in ("stable", "1.0.0"):
-        assert peers.run("crane", "digest", "--insecure", f"{prod}:{tag}").stdout.strip() == digest
-        assert peers.run("oras", "resolve", "--plain-http", f"{prod}:{tag}").stdout.strip() == digest
-    cosign_verify(pinned, key.public)
-    offline = ["--insecure-ignore-tlog=true", "--allow-http-registry", "--type", media.SLSA_SUMMARY]
-    peers.run("cosign", "verify-attestation", "--key", keys["prod"].public, *offline, pinned)
+        return first.traffic(), second.traffic()
+
+    own, about = blobs_of(dev), blobs_about(dev)
+    # Within one registry: of what there is nothing is sent, and of the model nothing is read either.
+    within, elsewhere = promote(dev, f"{staging}:next", "staging")
+    promised = blobs_about(f"{staging}@{digest}")
+    judged = blobs_about(f"{staging}@{digest}", media.SIGSTORE_BUNDLE_PREFIX)
+    assert set(judged - about) == set(promised - about)
+    assert len(judged) == 2  # the signature and the summary; whoever judges reads them
+    assert within.sent == promised - about
+    assert within.received.keys() <= judged.keys()
+    assert not first.registry.name.startswith("distribution") or within.mounted == set(own | about)
+    assert not elsewhere.received | elsewhere.sent
+    check_at(staging, ("next", "1.0.0"), digest, key.public, [keys["staging"].public])
+    # Between two: all there is, once; signatures are read once more, to be judged before anything is written.
+    left, arrived = promote(f"{staging}:next", f"{prod}:stable", "prod")
+    summary = blobs_about(f"{prod}@{digest}") - promised
+    assert len(summary) == 1
+    assert not left.sent
+    assert own | promised <= left.received <= (own | promised) + judged
+    assert arrived.sent == own | promised | summary
+    assert arrived.received.keys() <= judged.keys() | summary.keys()
+    check_at(prod, ("stable", "1.0.0"), digest, key.public, [pair.public for pair in keys.values()])
+    # Again: there is nothing to do, and nothing moves.
+    for source, target, name in (
+        (dev, f"{staging}:next", "staging"),
+        (f"{staging}:next", f"{prod}:stable", "prod"),
+    ):
+        for traffic in promote(source, target, name):
+            assert not traffic.sent
+            assert traffic.received.keys() <= judged.keys() | summary.keys()
     assert run("verify", f"{prod}:stable", "--policy", policy, "--full").code == 0
     # What staging's promoter said is no promotion to prod, though it was copied along.
-    replayed = second.fresh()
+    replayed = second.registry.fresh("replayed")
     assert run("copy", f"{staging}:next", f"{replayed}:stable").code == 0
     assert run("verify", f"{replayed}:stable", "--policy", policy, "--as", prod).code == 19
-
-
-def test_no_blob_of_the_model_moves_within_a_registry(
-    distribution: RealRegistry, model: Path, key: Pair, tmp_path: Path
-) -> None:
-    reference, target = pushed(model, distribution.fresh(), "--key", key.private), distribution.fresh()
-    promoter = generate(tmp_path, name="promoter")
-    policy = write_policy(tmp_path / "policy.json", key, {"prod": (target, promoter)})
-    since = len(distribution.log.read_text())
-    words = ("--policy", policy, "--key", promoter.private)
-    assert run("promote", reference, f"{target}:stable", *words).code == 0
-    uploads = [
-        path
-        for method, path in requests(distribution, target.partition("/")[2], since)
-        if method in ("PUT", "PATCH") and "/blobs/uploads/" in path
-    ]
-    assert 1 <= len({path.partition("?")[0] for path in uploads}) <= 2  # the summary, and nothing of the model
-    since = len(distribution.log.read_text())
-    assert run("promote", reference, f"{target}:stable", *words).code == 0
-    again = requests(distribution, target.partition("/")[2], since)
-    assert {method for method, _ in again} <= {"GET", "HEAD"}
