@@ -145,7 +145,37 @@ def test_a_summary_of_elsewhere_is_none_here(world: World, node: Node) -> None:
     assert node.pull(name=f"{world.there.host}/prod/test") == 19
     tags["canary"] = tags["stable"]
     canary = Reference.parse(f"{world.name}:canary")
+    assert node.pull(channel=canary) == 19
     assert node.pull(channel=canary, context={"channel": "canary"}) == 19
+    assert node.pull(channel=canary, context={"channel": "stable"}) == 0  # the node says what it serves
+    pinned = world.sources[0].digest
+    assert pinned is not None
+    assert node.pull(channel=canary.tagged(None).at(pinned)) == 0
+
+
+def at(world: World, tag: str) -> Reference:
+    return Reference.parse(f"{world.name}:{tag}")
+
+
+def test_a_version_is_taken_by_its_tag_as_long_as_its_channel(world: World, node: Node, fresh: Node) -> None:
+    """The summary says which versions name the artifact: by another's tag it is not taken."""
+    first = world.promote(0, version="1.0")
+    assert node.pull(channel=at(world, "1.0")) == 0
+    assert not world.promote(0, version="1.0").written
+    again = world.promote(0, NOW + timedelta(seconds=1), version="1.0.0")
+    assert again.written
+    assert again.sequence > first.sequence
+    assert not world.promote(0, NOW + timedelta(seconds=2), version="1.0").written
+    renewed = world.promote(0, NOW + HOUR, renew=True, validity=timedelta(days=30))
+    assert renewed.written
+    for tag in ("1.0", "1.0.0", "stable"):
+        assert node.pull(channel=at(world, tag), after=timedelta(days=20)) == 0, tag
+    world.promote(1, NOW + 2 * HOUR, version="2.0")
+    tags = world.there.repository("prod/tiny").tags
+    tags["1.0"] = tags["2.0"]
+    assert fresh.pull(channel=at(world, "1.0"), after=3 * HOUR) == 19
+    assert node.pull(channel=at(world, "1.0"), after=3 * HOUR) == 18  # its number is not the one that was seen
+    assert node.pull(channel=at(world, "2.0"), after=3 * HOUR) == 0
 
 
 def test_a_site_of_its_own_promotes_for_itself(world: World, node: Node, tmp_path: Path) -> None:

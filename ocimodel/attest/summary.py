@@ -34,6 +34,7 @@ class Summary:
         policy_id: what the policy calls itself; may be empty.
         inputs: signatures and statements that the verdict rests on: a URI and a digest of each.
         reason: why somebody went back to an older artifact; empty otherwise.
+        versions: the tags beside the channel that name this artifact for good.
     """
 
     resource: str
@@ -43,6 +44,7 @@ class Summary:
     inputs: Sequence[tuple[str, Digest]] = ()
     tool: str = ""
     reason: str = ""
+    versions: Sequence[str] = ()
 
 
 def resource_uri(name: str) -> str:
@@ -77,6 +79,8 @@ def predicate(summary: Summary) -> bytes:
     }
     if summary.reason:
         document[media.SUMMARY_REASON] = summary.reason
+    if summary.versions:
+        document[media.SUMMARY_VERSIONS] = sorted(summary.versions)
     return jsonio.canonical(document)
 
 
@@ -88,12 +92,14 @@ def read(document: Mapping[str, Any]) -> Summary | None:
     policy = _object(document.get("policy"))
     value = _object(policy.get("digest")).get("sha256")
     name, reason = policy.get("uri"), document.get(media.SUMMARY_REASON)
+    versions = document.get(media.SUMMARY_VERSIONS)
     return Summary(
         resource=resource,
         time=time,
         policy=f"sha256:{value}" if isinstance(value, str) else "",
         policy_id=name if isinstance(name, str) else "",
         reason=reason if isinstance(reason, str) else "",
+        versions=tuple(item for item in versions if isinstance(item, str)) if isinstance(versions, list) else (),
     )
 
 

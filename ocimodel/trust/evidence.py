@@ -89,6 +89,7 @@ class Evidence:
     Attributes:
         subject: the artifact.
         name: what was asked for, without tag and digest; never a mirror's name.
+        tag: by which it was asked for; empty where a digest, or another name, said what is meant.
         listed: how many referrers there were.
         truncated: some of them were not read.
         manifest: the bytes behind ``subject``; None where nobody has them.
@@ -97,6 +98,7 @@ class Evidence:
 
     subject: Descriptor
     name: str
+    tag: str = ""
     candidates: Sequence[Candidate] = ()
     listed: int = 0
     truncated: bool = False

@@ -5,9 +5,10 @@ as it asks for, made about this very artifact, not expired, young enough, and wi
 JSON Schema. What passes a gate approves nothing, and a signature passes no gate.
 
 A test result passes only if it says so, unless the gate has a schema of its own, which then decides.
-A verification summary passes only if it says that the artifact passed, for the repository that is asked about and
-for this environment: the verdict of staging is none about production. Where one did, and has only ended, that is
-what is found (15), and no rollback.
+A verification summary passes only if it says that the artifact passed, for the repository that is asked about, for
+this environment, and for the tag that was asked for, as its channel or as one of its versions: the verdict of
+staging is none about production, and that of one channel none about another. Where one did, and has only ended,
+that is what is found (15), and no rollback.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ def judge_gate(gate: Gate, evidence: Evidence, terms: Terms) -> Gated:
     passing: list[Judged] = []
     failing: list[tuple[Judged, str]] = []
     for item in judged:
-        why = item.detail if item.status is not Status.GOOD else _problem(gate, item, terms, evidence.name)
+        why = item.detail if item.status is not Status.GOOD else _problem(gate, item, terms, evidence)
         if why:
             failing.append((item, why))
         else:
@@ -100,7 +101,7 @@ def judge_gate(gate: Gate, evidence: Evidence, terms: Terms) -> Gated:
     finding: Finding | None = None
     ended: tuple[Judged, ...] = ()
     if unfilled(gate.demand, (vote for item in passing for vote in item.votes)):
-        ended = tuple(item for item, _ in failing if _has_ended(gate, item, terms, evidence.name))
+        ended = tuple(item for item, _ in failing if _has_ended(gate, item, terms, evidence))
         finding = _expired(gate, ended) if ended else _finding(gate, evidence, passing, failing)
     return Gated(gate=gate, passing=tuple(passing), failing=tuple(failing), finding=finding, ended=ended)
 
@@ -108,18 +109,18 @@ def judge_gate(gate: Gate, evidence: Evidence, terms: Terms) -> Gated:
 def _terms(terms: Terms, asked: tuple[Trusted, ...], gate: Gate) -> Terms:
     """As for signatures, but for what only signatures have to say."""
     given = dict(terms.deployment.given) | ({"environment": gate.environment} if gate.environment else {})
+    if gate.predicate_type == media.SLSA_SUMMARY:
+        given.pop("channel", None)  # of another repository it says nothing: see `_elsewhere`
     deployment = replace(terms.deployment, given=given, required={}, facts={})
     return replace(terms, entries=asked, deployment=deployment, needs_expiry=False, longest=None)
 
 
-def _problem(gate: Gate, item: Judged, terms: Terms, name: str) -> str:
+def _problem(gate: Gate, item: Judged, terms: Terms, evidence: Evidence) -> str:
     statement = item.candidate.statement
     if statement is None:
         return "carries no statement"
-    if gate.predicate_type == media.SLSA_SUMMARY:
-        environment = gate.environment or terms.deployment.given.get("environment", "")
-        if elsewhere := _elsewhere(gate, statement, item.claims, name, environment):
-            return elsewhere
+    if gate.predicate_type == media.SLSA_SUMMARY and (why := _elsewhere(gate, statement, item, terms, evidence)):
+        return why
     if gate.predicate_type == media.TEST_RESULT and gate.schema is None:
         said = outcome_of(statement.predicate)
         if said != "PASSED":
@@ -139,8 +140,10 @@ def _problem(gate: Gate, item: Judged, terms: Terms, name: str) -> str:
     return ""
 
 
-def _elsewhere(gate: Gate, statement: Statement, claims: Mapping[str, str], name: str, environment: str) -> str:
-    """Why a verification summary says nothing about ``name`` in ``environment``."""
+def _elsewhere(gate: Gate, statement: Statement, item: Judged, terms: Terms, evidence: Evidence) -> str:
+    """Why a verification summary says nothing about what was asked for."""
+    name, given = evidence.name, terms.deployment.given
+    environment = gate.environment or given.get("environment", "")
     said = summary.read(statement.predicate)
     if said is None:
         return "does not say that it passed"
@@ -148,9 +151,15 @@ def _elsewhere(gate: Gate, statement: Statement, claims: Mapping[str, str], name
     here = gate.resource.matches(repository) if gate.resource else said.resource == summary.resource_uri(name)
     if not here:
         return f"was made for {said.resource[:256]}, not for {gate.resource or name}"
-    if environment and claims.get(media.CLAIM_ENVIRONMENT) != environment:
+    if environment and item.claims.get(media.CLAIM_ENVIRONMENT) != environment:
         return f"was not made for the environment {environment!r}"
-    return ""
+    channel = item.claims.get(media.CLAIM_CHANNEL, "")
+    if not channel or said.resource != summary.resource_uri(name):
+        return ""
+    wanted = given.get("channel", "") or evidence.tag
+    if not wanted or wanted == channel or ("channel" not in given and wanted in said.versions):
+        return ""
+    return f"was made for the channel {channel!r}, not for {wanted!r}"
 
 
 def _time_in(statement: Statement, path: Iterable[str]) -> datetime | None:
@@ -163,14 +172,14 @@ def _time_in(statement: Statement, path: Iterable[str]) -> datetime | None:
         return None
 
 
-def _has_ended(gate: Gate, item: Judged, terms: Terms, name: str) -> bool:
+def _has_ended(gate: Gate, item: Judged, terms: Terms, evidence: Evidence) -> bool:
     """Whether it is a summary for this very place, of which nothing is wrong but that it has ended."""
     if gate.predicate_type != media.SLSA_SUMMARY or gate.resource is not None or gate.environment:
         return False
-    statement, environment = item.candidate.statement, terms.deployment.given.get("environment", "")
+    statement = item.candidate.statement
     if item.status is not Status.EXPIRED or not item.signers or statement is None:
         return False
-    return not _elsewhere(gate, statement, item.claims, name, environment)
+    return not _elsewhere(gate, statement, item, terms, evidence)
 
 
 def _expired(gate: Gate, ended: Sequence[Judged]) -> Finding:

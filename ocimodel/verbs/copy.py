@@ -79,10 +79,12 @@ class Judge:
         """Raises `Refusal`."""
         # A copy that nobody judges need not wait for what judges.
         from ocimodel.verbs.deciding import decide
-        from ocimodel.verbs.judging import judged_name
+        from ocimodel.verbs.judging import asked_tag, judged_name
 
         asked = judged_name(reference, self.name)
-        verdict, _, _ = decide(store, subject, raw, asked, self.policy, now, self.context)
+        verdict, _, _ = decide(
+            store, subject, raw, asked, self.policy, now, self.context, tag=asked_tag(reference, self.name)
+        )
         verdict.raise_if_refused()
         return verdict
 

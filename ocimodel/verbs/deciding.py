@@ -35,6 +35,7 @@ def decide(
     now: datetime,
     context: Mapping[str, str],
     *,
+    tag: str = "",
     offline: bool = False,
 ) -> tuple[Verdict, Evidence, tuple[Document, ...]]:
     """The verdict on ``subject``, what it was based on, and the documents that a receipt keeps.
@@ -45,6 +46,7 @@ def decide(
     Args:
         manifest: the bytes of ``subject``.
         name: what was asked for, without tag and digest.
+        tag: by which it was asked for, as `ocimodel.verbs.judging.asked_tag` has it.
         offline: no service of a certificate is asked, whatever the policy says.
 
     Raises:
@@ -55,12 +57,12 @@ def decide(
     seen: Verdict | None = None
     if (near := nearby(store)) is not None:
         with suppress(UnavailableError, AuthenticationError):
-            decided = _decide(near, subject, manifest, name, policy, now, context, offline=offline)
+            decided = _decide(near, subject, manifest, name, policy, now, context, tag=tag, offline=offline)
             seen = decided[0]
             if not seen.findings or seen.exit_code == RevokedError.exit_code:
                 return decided
     try:
-        return _decide(store, subject, manifest, name, policy, now, context, offline=offline)
+        return _decide(store, subject, manifest, name, policy, now, context, tag=tag, offline=offline)
     except UnavailableError as error:
         if seen is None:
             raise
@@ -77,10 +79,11 @@ def _decide(
     now: datetime,
     context: Mapping[str, str],
     *,
+    tag: str,
     offline: bool,
 ) -> tuple[Verdict, Evidence, tuple[Document, ...]]:
     found, documents = gather(store, subject, name, policy.keyids)
-    informed = inform(replace(found, manifest=manifest), policy, now, offline=offline)
+    informed = inform(replace(found, tag=tag, manifest=manifest), policy, now, offline=offline)
     evidence = informed.evidence
     layer = policy.wants(evidence, now, context)
     if layer is not None:

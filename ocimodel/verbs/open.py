@@ -40,7 +40,7 @@ from ocimodel.trust.policy import TrustPolicy
 from ocimodel.trust.verdict import Verdict, Verified
 from ocimodel.verbs.deciding import decide
 from ocimodel.verbs.indexing import fetch_index
-from ocimodel.verbs.judging import judged_name, signed_manifest
+from ocimodel.verbs.judging import asked_tag, judged_name, signed_manifest
 from ocimodel.verbs.tensors import TensorInfo, has_tensors, read_tensors, reader_of
 from ocimodel.verbs.unpack import Unverified
 
@@ -93,7 +93,9 @@ def open_model(
         grant: Verified | Unverified = Unverified(subject=subject)
         if policy is not None:
             asked = judged_name(reference)
-            verdict, _, _ = decide(store, subject, raw, asked, policy, now or datetime.now(UTC), context)
+            verdict, _, _ = decide(
+                store, subject, raw, asked, policy, now or datetime.now(UTC), context, tag=asked_tag(reference)
+            )
             grant = verdict.raise_if_refused()
         if subject.media_type in media.INDEXES:
             raise NotFoundError(

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ocimodel.trust.explain import Explained, explain
 from ocimodel.trust.policy import TrustPolicy
 from ocimodel.trust.verdict import Verdict
 from ocimodel.verbs.deciding import decide
-from ocimodel.verbs.judging import judged_name
+from ocimodel.verbs.judging import asked_tag, judged_name
 
 _WORKERS = 4
 MAX_LINE = 1024 * 1024
@@ -56,7 +57,9 @@ def explain_artifact(
     with open_store(reference, access, mirrors=True) as store:
         subject, raw = store.get_manifest(target_of(reference, store))
         asked = judged_name(reference, name)
-        verdict, evidence, _ = decide(store, subject, raw, asked, policy, now, context)
+        verdict, evidence, _ = decide(
+            store, subject, raw, asked, policy, now, context, tag=asked_tag(reference, name)
+        )
     return Explanation(
         reference=reference.at(subject.digest),
         digest=subject.digest,
@@ -103,8 +106,11 @@ def simulate(
             with open_store(reference, access, mirrors=True) as store:
                 subject, raw = store.get_manifest(target_of(reference, store))
                 name = judged_name(reference)
-                after, _, _ = decide(store, subject, raw, name, policy, now, context)
-                before = decide(store, subject, raw, name, current, now, context)[0] if current else None
+                judged = partial(
+                    decide, store, subject, raw, name, now=now, context=context, tag=asked_tag(reference)
+                )
+                after = judged(policy=policy)[0]
+                before = judged(policy=current)[0] if current else None
         except OcimodelError as error:
             return Simulated(reference=str(reference), error=error)
         return Simulated(reference=str(reference.at(subject.digest)), before=before, after=after)

@@ -198,7 +198,7 @@ class _Promotion:
         if not self._dry_run:
             replica.send(route, plan, self._meter)
             if summary is None:
-                summary = self._attach(route.target, root, gates.inputs, number, expires)
+                summary = self._attach(route.target, root, gates.inputs, mine, number, expires)
             self._check(route.target, root, raw, summary)
             if wish.version is not None:
                 problem = _version_problem(route.target, wish.version, root.digest)
@@ -278,6 +278,8 @@ class _Promotion:
             current = item.good and item.summary.policy == self._policy.digest and item.expires is not None
             if self._wish.rollback is not None and item.summary.reason != self._wish.rollback:
                 continue  # whoever goes back on purpose outnumbers all that nodes may have seen
+            if self._wish.version is not None and self._wish.version not in item.summary.versions:
+                continue  # nodes that ask for the version go by it
             if current and item.sequence >= newest:
                 return item
         return None
@@ -287,8 +289,15 @@ class _Promotion:
         return max(newest + 1, int(self._now.timestamp() * 1000), floor)
 
     def _attach(
-        self, store: Store, root: Descriptor, inputs: Sequence[Digest], number: int, expires: datetime
+        self,
+        store: Store,
+        root: Descriptor,
+        inputs: Sequence[Digest],
+        mine: Sequence[Held],
+        number: int,
+        expires: datetime,
     ) -> Digest:
+        versions = {self._wish.version} if self._wish.version is not None else set()
         repository = resource_uri(judged_name(self._wish.source))
         said = Summary(
             resource=resource_uri(self._there.name),
@@ -298,6 +307,7 @@ class _Promotion:
             inputs=[(f"{repository}@{digest}", digest) for digest in inputs],
             tool=__version__,
             reason=self._wish.rollback or "",
+            versions=tuple(versions.union(*(item.summary.versions for item in mine))),
         )
         claims = self._there.claims(number, format_time(expires))
         statement = attestation_statement(root.digest, media.SLSA_SUMMARY, predicate(said), claims)

@@ -46,7 +46,7 @@ from ocimodel.verbs.blobs import check_blob
 from ocimodel.verbs.deciding import decide
 from ocimodel.verbs.evidence import gather
 from ocimodel.verbs.indexing import fetch_index
-from ocimodel.verbs.judging import judged_name, signed_manifest
+from ocimodel.verbs.judging import asked_tag, judged_name, signed_manifest
 from ocimodel.verbs.oms import bundle_among
 from ocimodel.verbs.screening import Screen
 from ocimodel.verbs.unpack import Unpacked, Unverified, unpack
@@ -135,7 +135,9 @@ def pull(
         if policy is not None:
             asked = judged_name(reference, name)
             policy = remembering.with_floor(policy, asked, reference, state)
-            verdict, _, documents = decide(store, subject, raw, asked, policy, now, context)
+            verdict, _, documents = decide(
+                store, subject, raw, asked, policy, now, context, tag=asked_tag(reference, name)
+            )
             screen = Screen(policy, verdict)
             grant = verdict.raise_if_refused()
         else:

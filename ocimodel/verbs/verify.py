@@ -24,6 +24,7 @@ from ocimodel.verbs.deciding import decide
 from ocimodel.verbs.judging import (
     Check,
     Verification,
+    asked_tag,
     judged_name,
     verdict_checks,
 )
@@ -61,7 +62,9 @@ def verify_artifact(
         asked = judged_name(reference, name)
         policy = with_floor(policy, asked, reference, state_dir())
         now = now or datetime.now(UTC)
-        verdict, _, _ = decide(store, subject, raw, asked, policy, now, context, offline=offline)
+        verdict, _, _ = decide(
+            store, subject, raw, asked, policy, now, context, tag=asked_tag(reference, name), offline=offline
+        )
         verdict.raise_if_refused()
         checks = [Check("manifest", "pass", f"{subject.digest}, {subject.size} bytes"), *verdict_checks(verdict)]
         if full:

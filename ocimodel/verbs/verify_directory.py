@@ -34,6 +34,7 @@ from ocimodel.verbs.indexing import fetch_index
 from ocimodel.verbs.judging import (
     Check,
     Verification,
+    asked_tag,
     judged_name,
     path_name,
     signed_manifest,
@@ -92,7 +93,9 @@ def verify_directory(
         with open_store(reference, access, mirrors=True) as store:
             subject, raw = store.get_manifest(target_of(reference, store))
             asked = judged_name(reference, name)
-            verdict, _, _ = decide(store, subject, raw, asked, policy, now, context, offline=offline)
+            verdict, _, _ = decide(
+                store, subject, raw, asked, policy, now, context, tag=asked_tag(reference, name), offline=offline
+            )
             verdict.raise_if_refused()
             artifact = ModelArtifact.of(signed_manifest(raw, subject.media_type, verdict))
             expected = _expected_from(store, artifact, directory)
