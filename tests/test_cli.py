@@ -132,7 +132,7 @@ def test_a_misuse_with_json_is_a_document(
         pytest.param("list Bert", "bad reference 'Bert': the host is missing", id="no-host"),
         pytest.param(
             f"push d {REF} -a team=x",
-            "-a, --expires, --format, --certificate and --attest-scan need a key",
+            "-a, --expires, --format, --certificate, --timestamp-url and --attest-scan need a key",
             id="remark-unsigned",
         ),
         pytest.param(f"pull {REF} -o d --context a=b", "--context is compared with what was signed", id="context"),

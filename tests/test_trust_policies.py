@@ -243,8 +243,9 @@ class Clock:
     """A witness who saw every signature at one time."""
 
     time: datetime
+    id: str = "clock"
 
-    def time_of(self, signed: Signed) -> datetime | None:
+    def time_of(self, signed: Signed, now: datetime, leeway: timedelta) -> datetime | None:
         return self.time
 
 

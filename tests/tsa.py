@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from asn1crypto import algos, cms, core, tsp
 from asn1crypto import x509 as asn1
@@ -110,26 +111,37 @@ def token(
     return data
 
 
+def response(request: bytes, by: Sequence[Made], **how: Any) -> bytes:
+    """The TimeStampResp to a TimeStampReq, but for what ``how`` says of its token."""
+    asked = tsp.TimeStampReq.load(request)
+    imprint = asked["message_imprint"]
+    fitting = {
+        "time": datetime.now(UTC).replace(microsecond=0),
+        "digest": imprint["hash_algorithm"]["algorithm"].native,
+        "hashed": imprint["hashed_message"].native,
+        "nonce": asked["nonce"].native,
+        "accuracy": timedelta(seconds=1),
+    }
+    stamp = token(b"", by, **(fitting | how))
+    granted = {"status": {"status": "granted"}, "time_stamp_token": cms.ContentInfo.load(stamp)}
+    data: bytes = tsp.TimeStampResp(granted).dump()
+    return data
+
+
 @contextmanager
-def serving(by: Sequence[Made]) -> Iterator[str]:
-    """An authority that stamps whatever it is asked for; its URL."""
+def serving(by: Sequence[Made], answer: Callable[[bytes], tuple[int, bytes]] | None = None) -> Iterator[str]:
+    """An authority that stamps whatever it is asked for; its URL.
+
+    Args:
+        answer: what it says to a request instead, status and body.
+    """
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            request = tsp.TimeStampReq.load(self.rfile.read(int(self.headers["Content-Length"])))
-            imprint = request["message_imprint"]
-            stamp = token(
-                b"",
-                by,
-                datetime.now(UTC).replace(microsecond=0),
-                digest=imprint["hash_algorithm"]["algorithm"].native,
-                hashed=imprint["hashed_message"].native,
-                nonce=request["nonce"].native,
-                accuracy=timedelta(seconds=1),
-            )
-            status = {"status": "granted"}
-            body = tsp.TimeStampResp({"status": status, "time_stamp_token": cms.ContentInfo.load(stamp)}).dump()
-            self.send_response(200)
+            assert self.headers["Content-Type"] == "application/timestamp-query"
+            request = self.rfile.read(int(self.headers["Content-Length"]))
+            status, body = answer(request) if answer is not None else (200, response(request, by))
+            self.send_response(status)
             self.send_header("Content-Type", "application/timestamp-reply")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -8,8 +8,9 @@ kept and not judged: nothing here, and nothing above, claims that a signature wa
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from ocimodel import jsonio
 from ocimodel.attest import base64s
@@ -93,16 +94,21 @@ class Bundle:
         )
 
 
-def public_key_bundle(envelope: Envelope, hint: str) -> bytes:
+def public_key_bundle(envelope: Envelope, hint: str, timestamps: Sequence[bytes] = ()) -> bytes:
     """The bundle of an envelope that a plain key signed.
 
     Args:
         hint: the key's `ocimodel.keys.public.PublicKey.hint`; readers may look the key up by it, none trusts it.
+        timestamps: over the envelope's signature, each a TimeStampResp (RFC 3161) in DER.
     """
+    material: dict[str, Any] = {"publicKey": {"hint": hint}}
+    if timestamps:
+        stamped = [{"signedTimestamp": base64s.encode(item)} for item in timestamps]
+        material["timestampVerificationData"] = {"rfc3161Timestamps": stamped}
     return jsonio.canonical(
         {
             "mediaType": media.SIGSTORE_BUNDLE,
-            "verificationMaterial": {"publicKey": {"hint": hint}},
+            "verificationMaterial": material,
             "dsseEnvelope": envelope.to_dict(),
         }
     )

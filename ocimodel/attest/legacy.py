@@ -158,6 +158,11 @@ def payload(subject: Digest, reference: str, claims: Mapping[str, str]) -> bytes
         raise UsageError("an annotation is not Unicode text") from None
 
 
+def timestamp(response: bytes) -> str:
+    """What the annotation ``dev.sigstore.cosign/rfc3161timestamp`` says of a TimeStampResp over the signature."""
+    return jsonio.canonical({"SignedRFC3161Timestamp": base64s.encode(response)}).decode()
+
+
 def appended(manifest: bytes | None, layers: Sequence[Descriptor]) -> tuple[bytes, bytes]:
     """``manifest`` (None: a new one) with ``layers`` at its end, and its new config. What others put there stays.
 

@@ -157,9 +157,9 @@ def statement_bytes(name: str, files: Mapping[str, str], manifest: Digest, claim
         raise UsageError("an annotation is not Unicode text") from None
 
 
-def bundle_of(envelope: Envelope, pem: bytes) -> bytes:
+def bundle_of(envelope: Envelope, pem: bytes, timestamps: Sequence[bytes] = ()) -> bytes:
     """The bundle as `model_signing` reads it, whose hint is the hash of the key's PEM text."""
-    return public_key_bundle(envelope, hashlib.sha256(pem).hexdigest())
+    return public_key_bundle(envelope, hashlib.sha256(pem).hexdigest(), timestamps)
 
 
 def root_of(digests: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ocimodel.cli import material, options
+from ocimodel.cli import material, options, stamping
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.sign import attached
@@ -30,6 +30,8 @@ def approve(
     password_file: options.PasswordFile = None,
     comment: Comment = "",
     expires: options.Expires = None,
+    timestamp_url: stamping.Url = None,
+    timestamp_root: stamping.Root = None,
 ) -> Answer:
     """Attach a person's signed approval, which a policy can ask for.
 
@@ -38,6 +40,7 @@ def approve(
     from ocimodel.verbs.approve import approve
 
     reference = run.reference(ref)
-    signer = material.signer(run, key, password_file, command="approve")
+    own = material.signer(run, key, password_file, command="approve")
+    signer = stamping.stamped(run, own, timestamp_url, timestamp_root)
     ends = duration(expires) if expires is not None else None
     return attached(approve(reference, signer, access=run.access, comment=comment, expires=ends, now=run.now))

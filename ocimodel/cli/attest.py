@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ocimodel.cli import material, options, results
+from ocimodel.cli import material, options, results, stamping
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.sign import attached
@@ -75,6 +75,8 @@ def add(
     key: options.SigningKey = None,
     password_file: options.PasswordFile = None,
     format: StatementFormat = "sigstore",  # noqa: A002
+    timestamp_url: stamping.Url = None,
+    timestamp_root: stamping.Root = None,
 ) -> Answer:
     """Attach a signed statement: attest REF --type URI --predicate FILE --key KEY.
 
@@ -108,7 +110,8 @@ def add(
     else:
         reference, result = results.made(run, reference, type, asked, scan)
         kind, data = results.TYPE, result.predicate()
-    signer = material.signer(run, key, password_file, command="attest")
+    own = material.signer(run, key, password_file, command="attest")
+    signer = stamping.stamped(run, own, timestamp_url, timestamp_root)
     answer = attached(attest(reference, kind, data, signer, access=run.access, format=format))
     return answer if result is None else results.told(run, answer, result, fatal)
 

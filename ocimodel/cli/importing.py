@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ocimodel.cli import options, registering
+from ocimodel.cli import options, registering, stamping
 from ocimodel.cli.command import command
 from ocimodel.cli.push import AttestScan, How, provenance_of, send
 from ocimodel.cli.run import Answer, Run
@@ -44,6 +44,8 @@ def import_(
     expires: options.Expires = None,
     format: options.Format = "sigstore",  # noqa: A002
     certificate: options.Certificate = None,
+    timestamp_url: stamping.Url = None,
+    timestamp_root: stamping.Root = None,
     rehash: options.Rehash = False,
     chunk_algorithm: options.ChunkAlgorithm = "blake3",
     attest_scan: AttestScan = None,
@@ -81,6 +83,8 @@ def import_(
             expires=expires,
             format=format,
             certificate=certificate,
+            timestamp_url=timestamp_url,
+            timestamp_root=timestamp_root,
             rehash=rehash,
             chunk_algorithm=chunk_algorithm,
             attest_scan=attest_scan,

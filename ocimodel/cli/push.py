@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ocimodel.cli import material, options, registering, requiring, results, writers
+from ocimodel.cli import material, options, registering, requiring, results, stamping, writers
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.sign import signature, signers
@@ -57,6 +57,8 @@ def push(
     expires: options.Expires = None,
     format: options.Format = "sigstore",  # noqa: A002
     certificate: options.Certificate = None,
+    timestamp_url: stamping.Url = None,
+    timestamp_root: stamping.Root = None,
     rehash: options.Rehash = False,
     chunk_algorithm: options.ChunkAlgorithm = "blake3",
     attest_scan: AttestScan = None,
@@ -83,6 +85,8 @@ def push(
             expires=expires,
             format=format,
             certificate=certificate,
+            timestamp_url=timestamp_url,
+            timestamp_root=timestamp_root,
             rehash=rehash,
             chunk_algorithm=chunk_algorithm,
             attest_scan=attest_scan,
@@ -105,6 +109,8 @@ class How:
     expires: str | None
     format: str
     certificate: Path | None
+    timestamp_url: str | None
+    timestamp_root: Path | None
     rehash: bool
     chunk_algorithm: str
     attest_scan: str | None
@@ -126,15 +132,19 @@ def send(
     reference = run.reference(ref)
     registries = registering.registries(run, reference, how.register, how.register_name)
     signing = how.sign or how.key is not None
-    if not signing and (how.annotations or how.expires or mode or how.certificate or how.format != writers.DEFAULT):
+    asked = how.annotations or how.expires or mode or how.certificate or stamping.typed()
+    if not signing and (asked or how.format != writers.DEFAULT):
         raise UsageError(
-            "-a, --expires, --format, --certificate and --attest-scan need a key",
+            "-a, --expires, --format, --certificate, --timestamp-url and --attest-scan need a key",
             hint="Add --key KEY, or leave them out.",
         )
     writer = writers.writer(run, how.format, how.certificate)
     if signing:
         requiring.refuse_push()
-    signer = material.signer(run, how.key, how.password_file, command=f"{run.command} --sign") if signing else None
+    signer = None
+    if signing:
+        found = material.signer(run, how.key, how.password_file, command=f"{run.command} --sign")
+        signer = stamping.stamped(run, found, how.timestamp_url, how.timestamp_root)
     pushed = push(
         what,
         reference,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ocimodel.cli import material, options
+from ocimodel.cli import material, options, stamping
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.text import plural, table
@@ -74,6 +74,8 @@ def resign(
     before: Before = None,
     known_good: KnownGood = None,
     expires: Expires = None,
+    timestamp_url: stamping.Url = None,
+    timestamp_root: stamping.Root = None,
     attestations: Statements = False,
     dry_run: DryRun = False,
 ) -> Answer:
@@ -90,7 +92,9 @@ def resign(
     wish = verb.Wish(
         reference=reference,
         old=load_public(old_key),
-        signer=material.signer(run, key, password_file, command="resign"),
+        signer=stamping.stamped(
+            run, material.signer(run, key, password_file, command="resign"), timestamp_url, timestamp_root
+        ),
         policy=material.policy_file(run, Path(policy)) if policy is not None else None,
         known_good=_digests(known_good) if known_good is not None else None,
         before=moment(before, "--before") if before is not None else None,

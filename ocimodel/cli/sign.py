@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ocimodel.cli import material, options, requiring, writers
+from ocimodel.cli import material, options, requiring, stamping, writers
 from ocimodel.cli.command import command
 from ocimodel.cli.run import Answer, Run
 from ocimodel.cli.values import duration, signed_annotations
@@ -71,6 +71,7 @@ AttestationPolicy = Annotated[
     ocimodel sign registry.example/ml/bert:1.4 --key signing.key
     ocimodel sign registry.example/ml/bert@sha256:… --key signing.key -a evaluated=yes --expires 90d
     ocimodel sign registry.example/prod/bert:stable --key release.key --environment prod --sequence 42
+    ocimodel sign registry.example/ml/bert:1.4 --key signing.key --timestamp-url https://tsa.example
     ocimodel sign registry.example/ml/bert:1.4 --key signing.key --require-attestation test-result \\
         --attestation-key evaluator.pub
     """,
@@ -84,6 +85,8 @@ def sign(
     certificate: options.Certificate = None,
     annotation: options.Annotations = None,
     expires: options.Expires = None,
+    timestamp_url: stamping.Url = None,
+    timestamp_root: stamping.Root = None,
     sequence: Sequence = None,
     environment: Environment = "",
     channel: Channel = "",
@@ -108,7 +111,9 @@ def sign(
         )
     signed = sign(
         reference,
-        material.signer(run, key, password_file, command="sign"),
+        stamping.stamped(
+            run, material.signer(run, key, password_file, command="sign"), timestamp_url, timestamp_root
+        ),
         access=run.access,
         annotations=signed_annotations(annotation or ()),
         expires=duration(expires) if expires is not None else None,

@@ -1,7 +1,8 @@
 """Keys meet documents: signing a statement, checking an envelope.
 
 Guarantees: `sign_statement` adds nothing of its own (no time, no randomness), so with a deterministic signer the
-same statement gives the same bundle. `opens` is the one place where anybody's signature is checked.
+same statement gives the same bundle, but for a timestamp where the signer gets one. `opens` is the one place where
+anybody's signature is checked.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from ocimodel.attest.statement import Statement
 from ocimodel.errors import FormatError, UnavailableError
 from ocimodel.keys import jose
 from ocimodel.keys.public import PublicKey
-from ocimodel.keys.signer import Signer
+from ocimodel.keys.signer import Signer, timestamps_of
 from ocimodel.oci import media
 
 _SIGSTORE_HASHES = {"SHA2_256": "sha256", "SHA2_384": "sha384", "SHA2_512": "sha512"}
 
 
 def sign_statement(signer: Signer, statement: bytes) -> bytes:
-    """The Sigstore bundle of ``statement``, signed. Raises as `seal` does."""
-    return public_key_bundle(seal(signer, statement), signer.public.hint)
+    """The Sigstore bundle of ``statement``, signed. Raises as `seal` and `timestamps_of` do."""
+    envelope = seal(signer, statement)
+    return public_key_bundle(envelope, signer.public.hint, timestamps_of(signer, envelope.signature))
 
 
 def seal(signer: Signer, statement: bytes) -> Envelope:

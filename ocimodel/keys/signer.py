@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 from ocimodel.keys.public import PublicKey
 
 if TYPE_CHECKING:
+    from ocimodel.attest.signed import Signed
     from ocimodel.keys.backend import PrivateHandle
 
 
@@ -38,6 +39,62 @@ class Signer(Protocol):
 def repeats(signer: Signer) -> bool:
     """Whether a message is known to give the same signature each time; devices and services promise nothing."""
     return isinstance(signer, LocalSigner)
+
+
+class Stamper(Protocol):
+    """Somebody who dates signatures: a time-stamping authority (RFC 3161)."""
+
+    def stamp(self, signature: bytes, hash_name: str) -> bytes:
+        """The TimeStampResp over ``signature``, DER.
+
+        Args:
+            hash_name: by which the signature is hashed: ``sha256``, ``sha384`` or ``sha512``.
+
+        Raises:
+            UnavailableError: the authority does not answer, or does not grant it.
+            UsageError, AuthenticationError, IntegrityError, CertificateError: what answers is no authority, does
+                not let us, does not answer what it was asked, or is none that is trusted.
+        """
+        ...
+
+    def has_stamped(self, signed: Signed) -> bool:
+        """Whether ``signed`` carries a token that is as good as what `stamp` would give."""
+        ...
+
+
+class StampedSigner:
+    """A signer whose signatures get a timestamp, in whatever format they are written: see `timestamps_of`."""
+
+    __slots__ = ("signer", "stamper")
+
+    def __init__(self, signer: Signer, stamper: Stamper) -> None:
+        self.signer = signer
+        self.stamper = stamper
+
+    @property
+    def public(self) -> PublicKey:
+        return self.signer.public
+
+    def sign(self, message: bytes, *, pss: bool = False) -> bytes:
+        return self.signer.sign(message, pss=pss)
+
+    def __repr__(self) -> str:
+        return f"StampedSigner({self.signer!r})"
+
+
+def timestamps_of(signer: Signer, signature: bytes, *, pss: bool = False) -> tuple[bytes, ...]:
+    """The timestamps that are to go with ``signature``, each a TimeStampResp; none where nobody asked for one.
+
+    The hash is the one by which the key signs; SHA-512 for Ed25519. Raises as `Stamper.stamp`.
+    """
+    if not isinstance(signer, StampedSigner):
+        return ()
+    return (signer.stamper.stamp(signature, signer.public.algorithm.scheme.hash_for(pss=pss) or "sha512"),)
+
+
+def lacks_timestamp(signer: Signer, signed: Signed | None) -> bool:
+    """Whether ``signed``, which stands already, has no timestamp as good as what ``signer``'s would have."""
+    return isinstance(signer, StampedSigner) and (signed is None or not signer.stamper.has_stamped(signed))
 
 
 class LocalSigner:

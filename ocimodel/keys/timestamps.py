@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from ocimodel.errors import ConfigurationError, FormatError
 from ocimodel.keys import x509
+from ocimodel.keys.der import children, item
 
 if TYPE_CHECKING:
     from rfc3161_client import TimeStampResponse
@@ -62,25 +63,26 @@ def check(token: bytes, message: bytes, roots: Sequence[bytes]) -> Stamp:
     if len(token) > MAX_BYTES:
         raise FormatError(f"the timestamp has more than {MAX_BYTES} bytes")
     try:
-        response = _decode(token)
+        response = decode(token)
         builder = VerifierBuilder(roots=[library.load_der_x509_certificate(root) for root in roots])
         builder.build().verify_message(response, message)
         chain = _chain(response, roots)
         earliest, latest = _times(response)
     except (VerificationError, ValueError, TypeError, LookupError, OverflowError) as error:
-        raise FormatError(f"the timestamp does not verify: {_sentence(error)}") from None
+        raise FormatError(f"the timestamp does not verify: {sentence(error)}") from None
     return Stamp(earliest=earliest, latest=latest, chain=chain)
 
 
-def _decode(token: bytes) -> TimeStampResponse:
+def decode(token: bytes) -> TimeStampResponse:
+    """``token``, a TimeStampToken or a TimeStampResp. Raises ValueError, and what else `check` catches."""
     from rfc3161_client import decode_timestamp_response
 
-    parts = _children(token, 0)
+    parts = children(token, 0)
     if len(parts) == 2 and token[parts[0][0]] == _SEQUENCE:  # a response: its status, and the token
         status, token = token[slice(*parts[0])], token[slice(*parts[1])]
     else:
         status = b"\x30\x03\x02\x01\x00"  # what the response said that a bare token was taken from: granted
-    return decode_timestamp_response(_sequence(status + _sorted(token)))
+    return decode_timestamp_response(item(_SEQUENCE, status + _sorted(token)))
 
 
 def _sorted(token: bytes) -> bytes:
@@ -88,44 +90,12 @@ def _sorted(token: bytes) -> bytes:
 
     Some authorities do not sort them, and the package refuses that. They are no part of what is signed.
     """
-    content = _children(token, _children(token, 0)[1][0])  # ContentInfo: the type, and [0] what is of it
-    for start, end in _children(token, content[0][0]):  # SignedData
+    content = children(token, children(token, 0)[1][0])  # ContentInfo: the type, and [0] what is of it
+    for start, end in children(token, content[0][0]):  # SignedData
         if token[start] == _CERTIFICATES:
-            found = [token[slice(*item)] for item in _children(token, start)]
+            found = [token[slice(*one)] for one in children(token, start)]
             return token[: end - sum(map(len, found))] + b"".join(sorted(found)) + token[end:]
     return token
-
-
-def _children(der: bytes, start: int) -> list[tuple[int, int]]:
-    """Where the items in the item at ``start`` begin and end. Raises ValueError."""
-    position, end = _span(der, start)
-    found = []
-    while position < end:
-        _, after = _span(der, position)
-        if after > end:
-            raise ValueError("an item is longer than what it is in")
-        found.append((position, after))
-        position = after
-    return found
-
-
-def _span(der: bytes, start: int) -> tuple[int, int]:
-    """Where the content of an item begins, and where it ends."""
-    head = der[start : start + 2]
-    if len(head) < 2 or head[0] & 0x1F == 0x1F or head[1] == 0x80:
-        raise ValueError("it is not DER")
-    size, begin = head[1], start + 2
-    if size > 0x80:
-        begin += size - 0x80
-        size = int.from_bytes(der[start + 2 : begin], "big")
-    if begin + size > len(der):
-        raise ValueError("it ends early")
-    return begin, begin + size
-
-
-def _sequence(content: bytes) -> bytes:
-    size = len(content).to_bytes((len(content).bit_length() + 7) // 8, "big")
-    return bytes([_SEQUENCE]) + (size if len(content) < 0x80 else bytes([0x80 | len(size)]) + size) + content
 
 
 def _chain(response: TimeStampResponse, roots: Sequence[bytes]) -> tuple[bytes, ...]:
@@ -163,6 +133,7 @@ def _times(response: TimeStampResponse) -> tuple[datetime, datetime]:
     return time - accuracy, time + accuracy
 
 
-def _sentence(error: Exception) -> str:
+def sentence(error: Exception) -> str:
+    """What another library's error says, in one line that cannot draw."""
     text = " ".join(str(error).split())[:200] or type(error).__name__
     return text if text.isprintable() else ascii(text)

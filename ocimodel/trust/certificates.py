@@ -21,12 +21,11 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from ocimodel.attest.notary import AUTHORITY, X509, NotarySignature
 from ocimodel.attest.signed import Signed
-from ocimodel.errors import ConfigurationError, FormatError, UsageError
+from ocimodel.errors import FormatError, UsageError
 from ocimodel.jsonio import Node
 from ocimodel.keys.public import PublicKey
 from ocimodel.keys.sealing import opens
-from ocimodel.trust import chains, revocation, subjects
-from ocimodel.trust.claims import format_time
+from ocimodel.trust import chains, revocation, stamps, subjects
 from ocimodel.trust.evidence import thumbprint_name
 from ocimodel.trust.fields import strings, word
 from ocimodel.trust.revocation import Question, Revocation
@@ -156,21 +155,9 @@ def _outside(chain: Sequence[Certificate], earliest: datetime, latest: datetime,
 
 def _stamp(signed: NotarySignature, roots: frozenset[bytes], now: datetime) -> tuple[Stamp | None, str]:
     """What its token proves; else why it proves nothing."""
-    from ocimodel.keys import timestamps
-
     if not signed.timestamps:
         return None, "the signature carries no timestamp"
-    try:
-        stamp = timestamps.check(signed.timestamps[0], signed.signature, sorted(roots))
-        chain = chains.read(stamp.chain)
-    except FormatError as error:
-        return None, error.message
-    wrong = chains.broken(chain, "timestamping") or chains.outside(chain, stamp.earliest, stamp.latest)
-    if wrong:
-        return None, f"the timestamp's certificates are not in order: {wrong}"
-    if stamp.earliest > now:
-        return None, f"the timestamp is of {format_time(stamp.earliest)}, which has not come yet"
-    return stamp, ""
+    return stamps.proven(signed.timestamps[0], signed.signature, roots, now)
 
 
 def _made(leaf: Certificate, signed: Signed) -> bool:
@@ -187,17 +174,17 @@ def entry(line: Line) -> Trusted:
     node = line.node
     node.only("roots", "rootsFile", "subjects", "kind", *_STAMPS, "timestamp", "revocation", *STANDING)
     kind, timestamp = node.find("kind"), node.find("timestamp")
-    stamps = any(node.find(name) for name in _STAMPS)
-    if stamps:
+    stamped = any(node.find(name) for name in _STAMPS)
+    if stamped:
         _can_stamp(node, kind)
     elif timestamp is not None:
         timestamp.fail(f"needs {' or '.join(_STAMPS)}: whose timestamps count")
     return CertificateEntry(
         id=line.id,
-        roots=_roots(*line.material("roots", "rootsFile")),
+        roots=stamps.roots_of(*line.material("roots", "rootsFile")),
         subjects=_subjects(node.get("subjects")),
         kind=word(kind, KINDS) if kind else "ca",
-        stamps=_roots(*line.material(*_STAMPS)) if stamps else frozenset(),
+        stamps=stamps.roots_of(*line.material(*_STAMPS)) if stamped else frozenset(),
         timestamp=word(timestamp, TIMESTAMPS) if timestamp else "always",
         revocation=revocation.parse(node.find("revocation"), line.read),
         roles=line.roles,
@@ -206,28 +193,9 @@ def entry(line: Line) -> Trusted:
 
 
 def _can_stamp(node: Node, kind: Node | None) -> None:
-    from ocimodel.keys import timestamps
-
     if kind is not None and kind.value == "signingAuthority":
         kind.fail("a signing authority states the time itself: leave the roots of timestamps out")
-    try:
-        timestamps.available()
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{node.path}: {error.message}", hint=error.hint) from None
-
-
-def _roots(pem: bytes, where: Node) -> frozenset[bytes]:
-    from ocimodel.keys import x509
-
-    try:
-        found = x509.read_pem(pem, "")
-        for certificate in chains.read(found):
-            # The rule of notation's trust stores: what is put there by mistake is mostly somebody's leaf.
-            if not certificate.authority and not x509.issued(certificate, certificate):
-                where.fail(f"{certificate.name} is neither an authority's nor signed by itself")
-    except UsageError as error:
-        raise FormatError(error.message.removeprefix(": "), path=where.path) from None
-    return frozenset(found)
+    stamps.can_stamp(node)
 
 
 def _subjects(node: Node) -> tuple[subjects.Subject, ...] | None:

@@ -19,6 +19,7 @@ from ocimodel.trust.policy import TrustPolicy
 from ocimodel.trust.ring import Ring
 from ocimodel.trust.rules import Revoked
 from ocimodel.trust.sections import rules
+from ocimodel.trust.stamps import authorities
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 VERSION: Final = 1
@@ -55,13 +56,14 @@ def _policy(node: Node, read: Reader) -> TrustPolicy:
         "keys",
         "certificates",
         "identities",
+        "timestampAuthorities",
         "revoked",
         "scopes",
     )
     version = node.get("version")
     if version.integer() != VERSION:
         version.fail(f"must be {VERSION}; this version of ocimodel reads no other")
-    ring = Ring(entries=tuple(entries(node, read)))
+    ring = Ring(entries=tuple(entries(node, read)), witnesses=authorities(node.find("timestampAuthorities"), read))
     scopes = node.get("scopes")
     serial = node.find("serial")
     return TrustPolicy(

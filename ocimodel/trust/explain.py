@@ -165,9 +165,14 @@ def _formats(found: Assessment, rules: Rules, told: _Told) -> Explained:
 
 def _signatures(policy: TrustPolicy, evidence: Evidence, found: Assessment, rules: Rules, told: _Told) -> Explained:
     problems = told.take(lambda finding: finding in found.lacking)
-    good = [item.signer.name for item in found.judged if item.status is Status.GOOD and item.signer]
+    good = [
+        ", ".join(filter(None, (item.signer.name, item.signer.dated)))
+        for item in found.judged
+        if item.status is Status.GOOD and item.signer
+    ]
     others = [
         f"{item.candidate.format or 'a candidate'} {str(item.candidate.digest)[:19]}…: {item.detail or item.status}"
+        + (f" ({item.signer.dated})" if item.signer and item.signer.dated else "")
         for item in found.judged
         if item.status not in (Status.GOOD, Status.OTHER, Status.ATTESTATION)
     ]

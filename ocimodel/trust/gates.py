@@ -48,7 +48,7 @@ class Gate:
         demand: whose statements count, and how many distinct signers it takes.
         schema: what the predicate must satisfy.
         max_age: how long ago it may have been made.
-        time: the member of the predicate that says when; a trusted time of the signature goes before it.
+        time: the member of the predicate that says when; a log's time of the signature goes before it.
         resource: of a verification summary, the repositories that it may be for; None is the one asked about.
         environment: that the statement may be for, instead of the scope's.
     """
@@ -126,7 +126,7 @@ def _problem(gate: Gate, item: Judged, terms: Terms, evidence: Evidence) -> str:
         if said != "PASSED":
             return f"says {said or 'nothing that is known'}"
     if gate.max_age is not None:
-        time = item.time or _time_in(statement, gate.time or TIMES.get(statement.predicate_type, ()))
+        time = _made(gate, statement, item)
         if time is None:
             return "does not say when it was made"
         if time - terms.now > terms.leeway:
@@ -138,6 +138,17 @@ def _problem(gate: Gate, item: Judged, terms: Terms, evidence: Evidence) -> str:
 
         return problem(gate.schema, statement.predicate)
     return ""
+
+
+def _made(gate: Gate, statement: Statement, item: Judged) -> datetime | None:
+    """When the statement was made, as far as that can be told.
+
+    A line's own time (a log's) goes first. Any other only says that it is not younger, and what is old can be
+    stamped anew by anybody: the signer has to say a time as well, and the earlier one counts.
+    """
+    own = item.signer.opening.time if item.signer else None
+    said = _time_in(statement, gate.time or TIMES.get(statement.predicate_type, ()))
+    return own or (said and min(filter(None, (said, item.time))))
 
 
 def _elsewhere(gate: Gate, statement: Statement, item: Judged, terms: Terms, evidence: Evidence) -> str:

@@ -21,7 +21,7 @@ from ocimodel.trust import claims as claiming
 from ocimodel.trust.context import Deployment
 from ocimodel.trust.counting import Vote
 from ocimodel.trust.evidence import Candidate
-from ocimodel.trust.ring import KeyEntry, Opening, Ring, Trusted, in_order
+from ocimodel.trust.ring import KeyEntry, Opening, Ring, Testimony, Trusted, in_order
 from ocimodel.trust.verdict import Finding
 
 
@@ -60,18 +60,26 @@ _BY_CODE = {13: Status.CERTIFICATE, 15: Status.EXPIRED, 16: Status.REVOKED}
 class Signer:
     """A line of the ring that recognised the signer.
 
-    ``time`` is when the signature existed, by somebody whom the signer cannot sway; ``problem`` is why it does not
-    count.
+    ``time`` is when the signature existed, by somebody whom the signer cannot sway; ``witness`` is the authority of
+    the policy that says so, where it is one; ``problem`` is why it does not count.
     """
 
     entry: Trusted
     opening: Opening
     time: datetime | None = None
+    witness: str = ""
     problem: Finding | None = None
 
     @property
     def vote(self) -> Vote:
         return Vote(self.entry, self.opening.keyid)
+
+    @property
+    def dated(self) -> str:
+        """Which authority of the policy says that the signature is not younger than when; empty: none."""
+        if self.time is None or not self.witness:
+            return ""
+        return f"timestamped {claiming.format_time(self.time)} by {self.witness}"
 
     @property
     def name(self) -> str:
@@ -249,7 +257,8 @@ def _signers(candidate: Candidate, signed: Signed, terms: Terms) -> tuple[tuple[
     """
     found: list[Signer] = []
     forged = False
-    known = (terms.ring.time_of(signed), terms.seen.get(str(candidate.digest)))
+    seen = terms.seen.get(str(candidate.digest))
+    stamped: Testimony | None = None
     for entry in in_order(terms.entries, candidate.names):
         if isinstance(entry, KeyEntry) and any(isinstance(signer.entry, KeyEntry) for signer in found):
             continue
@@ -257,10 +266,14 @@ def _signers(candidate: Candidate, signed: Signed, terms: Terms) -> tuple[tuple[
         if opening is None or opening.forged:
             forged = forged or opening is not None
             continue
-        time = min(filter(None, (opening.time, *known)), default=None)
+        if not found:
+            # Only now: what strangers attach costs no look at tokens.
+            stamped = terms.ring.time_of(signed, terms.now, terms.leeway)
+        time = min(filter(None, (opening.time, seen, stamped.time if stamped else None)), default=None)
         standing = entry.standing.problem(opening.identity, time, terms.now, terms.leeway)
         problem = _worst([item for item in (standing, opening.problem) if item])
-        found.append(Signer(entry=entry, opening=opening, time=time, problem=problem))
+        witness = stamped.by if stamped is not None and stamped.time == time else ""
+        found.append(Signer(entry=entry, opening=opening, time=time, witness=witness, problem=problem))
     return tuple(found), forged
 
 

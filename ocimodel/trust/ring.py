@@ -135,9 +135,25 @@ class Trusted(Protocol):
 class Witness(Protocol):
     """Somebody who says when a signature existed, such as a time-stamping authority."""
 
-    def time_of(self, signed: Signed) -> datetime | None:
-        """The earliest time that is proven for this very signature; None where nothing is. Never raises."""
+    @property
+    def id(self) -> str:
+        """Its name in the policy."""
         ...
+
+    def time_of(self, signed: Signed, now: datetime, leeway: timedelta) -> datetime | None:
+        """The earliest time at which this very signature is proven to have existed, none of the future.
+
+        None where nothing is proven. Never raises.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Testimony:
+    """The witness ``by`` proves that a signature existed at ``time``."""
+
+    time: datetime
+    by: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,9 +217,14 @@ class Ring:
         wanted = frozenset(roles)
         return frozenset(entry.id for entry in self.entries if entry.roles & wanted)
 
-    def time_of(self, signed: Signed) -> datetime | None:
-        """The earliest time that a witness of the ring proves."""
-        return min(filter(None, (witness.time_of(signed) for witness in self.witnesses)), default=None)
+    def time_of(self, signed: Signed, now: datetime, leeway: timedelta) -> Testimony | None:
+        """The earliest time that a witness of the ring proves, and which one it is. Never raises."""
+        found = (
+            Testimony(time=time, by=witness.id)
+            for witness in self.witnesses
+            if (time := witness.time_of(signed, now, leeway)) is not None
+        )
+        return min(found, key=lambda testimony: testimony.time, default=None)
 
 
 def in_order(entries: Sequence[Trusted], named: frozenset[str]) -> list[Trusted]:

@@ -14,7 +14,7 @@ from ocimodel.attest.referrer import attach
 from ocimodel.attest.statement import attestation_statement
 from ocimodel.errors import UsageError
 from ocimodel.keys.sealing import sign_statement
-from ocimodel.keys.signer import Signer
+from ocimodel.keys.signer import Signer, lacks_timestamp
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
@@ -93,6 +93,8 @@ def _standing(
         if statement is None or statement.predicate_type != media.APPROVAL or item.status is not Status.GOOD:
             continue
         if not approves(statement.predicate, comment) or (item.expires is None) != (expires is None):
+            continue
+        if lacks_timestamp(signer, item.candidate.signed):
             continue
         if item.expires is None or expires is None or item.expires - now > expires / 2:
             return item.candidate.digest

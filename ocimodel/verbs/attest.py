@@ -18,7 +18,7 @@ from ocimodel.attest.testresult import OUTCOMES, outcome_of
 from ocimodel.errors import ConfigurationError, FormatError, UsageError
 from ocimodel.keys.public import PublicKey
 from ocimodel.keys.sealing import sign_statement
-from ocimodel.keys.signer import Signer, repeats
+from ocimodel.keys.signer import Signer, lacks_timestamp, repeats
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
@@ -131,7 +131,9 @@ def _standing(
     for item in attestations(evidence, [signer.public], datetime.now(UTC)):
         found = item.candidate.statement
         ours = item.status is Status.GOOD and item.candidate.format == SIGSTORE.format
-        if ours and found is not None and found.raw == statement:
+        if not ours or found is None or found.raw != statement:
+            continue
+        if not lacks_timestamp(signer, item.candidate.signed):
             return item.candidate.digest
     return None
 

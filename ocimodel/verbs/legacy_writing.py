@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ocimodel.attest import base64s, legacy
-from ocimodel.errors import FormatError, NotFoundError, UnavailableError
+from ocimodel.errors import FormatError, NotFoundError, UnavailableError, UsageError
 from ocimodel.jsonio import canonical
 from ocimodel.keys.sealing import seal, sign_message
-from ocimodel.keys.signer import Signer
+from ocimodel.keys.signer import Signer, StampedSigner, timestamps_of
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
@@ -51,8 +51,10 @@ class LegacyWriter:
         """
         # Where a layout lies is nobody's business, and would make one signature many.
         payload = legacy.payload(subject.digest, "" if reference.is_layout else reference.name, claims)
-        signature = base64s.encode(sign_message(signer, payload))
-        annotations = {media.COSIGN_SIGNATURE: signature, media.KEY_ID: signer.public.keyid}
+        signature = sign_message(signer, payload)
+        annotations = {media.COSIGN_SIGNATURE: base64s.encode(signature), media.KEY_ID: signer.public.keyid}
+        for response in timestamps_of(signer, signature):
+            annotations[media.COSIGN_TIMESTAMP] = legacy.timestamp(response)
         layer = _layer(media.COSIGN_PAYLOAD, payload, annotations)
         return _append(store, legacy.tag_of(subject.digest, legacy.SIGNATURES), layer, payload)
 
@@ -68,7 +70,12 @@ def append_attestation(
 
     Raises:
         FormatError, UnavailableError: as `LegacyWriter.attach`.
+        UsageError: the signer's signatures get timestamps, which these do not carry.
     """
+    if isinstance(signer, StampedSigner):
+        raise UsageError(
+            "statements in cosign's legacy format get no timestamp", hint="Leave --format out, or --timestamp-url."
+        )
     envelope = canonical(seal(signer, statement).to_dict())
     annotations = {
         media.COSIGN_SIGNATURE: "",
@@ -115,6 +122,6 @@ def _read(store: Store, tag: str) -> tuple[bytes | None, list[Descriptor]]:
 
 
 def _same(one: Descriptor, other: Descriptor) -> bool:
-    """The same signature over the same bytes, whatever else is noted of it."""
-    key = media.COSIGN_SIGNATURE
-    return one.digest == other.digest and one.annotations[key] == other.annotations.get(key)
+    """The same signature over the same bytes, with the timestamp that ``one`` has, whatever else is noted of it."""
+    noted = [key for key in (media.COSIGN_SIGNATURE, media.COSIGN_TIMESTAMP) if key in one.annotations]
+    return one.digest == other.digest and all(one.annotations[key] == other.annotations.get(key) for key in noted)

@@ -17,7 +17,8 @@ from ocimodel.attest.notary_jws import Draft
 from ocimodel.attest.referrer import EMPTY, Attachment
 from ocimodel.errors import CertificateError, ExpiredError, FormatError, UsageError
 from ocimodel.keys import jose, x509
-from ocimodel.keys.signer import Signer
+from ocimodel.keys.signer import Signer, timestamps_of
+from ocimodel.keys.stamping import token_of
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
@@ -74,7 +75,9 @@ class NotationWriter:
             expires=expiry(claims),
         )
         signature = jose.sign(signer, draft.message)
-        envelope = draft.signed(signature, self.certificates, agent=f"ocimodel/{__version__}")
+        tokens = [token_of(response) for response in timestamps_of(signer, signature, pss=True)]
+        agent = f"ocimodel/{__version__}"
+        envelope = draft.signed(signature, self.certificates, agent=agent, token=b"".join(tokens[:1]))
         made = _attachment(envelope, subject, self.certificates, signer.public.keyid)
         return made.descriptor.digest, store_attachment(store, subject, made)
 

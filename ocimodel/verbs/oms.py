@@ -13,7 +13,7 @@ from ocimodel.attest import oms
 from ocimodel.attest.referrer import attach
 from ocimodel.errors import FormatError, NotFoundError, UsageError
 from ocimodel.keys.sealing import seal
-from ocimodel.keys.signer import Signer
+from ocimodel.keys.signer import Signer, timestamps_of
 from ocimodel.model.artifact import ModelArtifact
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
@@ -57,7 +57,8 @@ class OmsWriter:
         self.check(signer)
         name = _UNNAMED if reference.is_layout else reference.repository.rpartition("/")[2]
         statement = oms.statement_bytes(name, _files(store, subject), subject.digest, claims)
-        bundle = oms.bundle_of(seal(signer, statement), signer.public.to_pem())
+        envelope = seal(signer, statement)
+        bundle = oms.bundle_of(envelope, signer.public.to_pem(), timestamps_of(signer, envelope.signature))
         made = attach(bundle, subject, predicate_type=media.OMS_SIGNATURE, keyid=signer.public.keyid)
         return made.descriptor.digest, store_attachment(store, subject, made)
 

@@ -35,8 +35,9 @@ from ocimodel.verbs.sign import Signed, sign_subject
 _FILE = "policy.json"
 _INLINE = {
     "keys": {"publicKeyFile": "publicKey"},
-    "certificates": {"rootsFile": "roots"},
+    "certificates": {"rootsFile": "roots", "timestampRootsFile": "timestampRoots"},
     "identities": {"trustedRootFile": "trustedRoot"},
+    "timestampAuthorities": {"rootsFile": "roots"},
 }
 
 

@@ -20,7 +20,7 @@ from ocimodel.attest.referrer import attach
 from ocimodel.errors import FormatError, NotFoundError, UsageError
 from ocimodel.keys.public import PublicKey
 from ocimodel.keys.sealing import sign_statement
-from ocimodel.keys.signer import Signer
+from ocimodel.keys.signer import Signer, lacks_timestamp
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
@@ -217,6 +217,8 @@ class _Resigning:
 
     def _says(self, item: Judged, claims: Mapping[str, str]) -> bool:
         """Whether a signature by the new key says this already, and for long enough."""
+        if lacks_timestamp(self._wish.signer, item.candidate.signed):
+            return False
         if self._wish.expires is None:
             return dict(item.claims) == dict(claims)
         ends = item.claims.get(media.CLAIM_EXPIRES)

@@ -4,7 +4,7 @@ Guarantees: the tag is resolved once and the digest is what is signed; the manif
 it. Signing is idempotent: the same key and claims give the same signature, which is not stored twice; of a key
 whose signatures are random, and of a format whose signatures state a time, none is added to a good one with the
 same claims; with an expiry, nothing is added while a signature with the same other claims has more than half of its
-life left.
+life left. Where signatures get a timestamp, only one that has one as good is such a signature.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ocimodel.attest.referrer import attach
 from ocimodel.attest.statement import signature_statement
 from ocimodel.errors import UsageError
 from ocimodel.keys.sealing import sign_statement
-from ocimodel.keys.signer import Signer, repeats
+from ocimodel.keys.signer import Signer, lacks_timestamp, repeats
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
@@ -206,18 +206,20 @@ def _still_good(
     """A signature as this one would be that is good for more than ``remaining``; None: without end."""
     policy = TrustPolicy.of_keys([signer.public])
     evidence, _ = gather(store, subject, reference.name, policy.keyids)
-    chains = {item.digest: item.signed.certificates for item in evidence.candidates if item.signed}
-    for report in policy.evaluate(evidence, now).signers:
-        others = {key: value for key, value in report.claims.items() if key != media.CLAIM_EXPIRES}
-        good = report.status == "good" and report.identity and report.format == writer.format and others == claims
+    for item in policy.assess(evidence, now).judged:
+        signed = item.candidate.signed
+        others = {key: value for key, value in item.claims.items() if key != media.CLAIM_EXPIRES}
+        good = bool(item.votes) and item.candidate.format == writer.format and others == claims
         if (
             not good
-            or chains.get(report.digest) != writer.certificates
-            or (report.expires is None) != (remaining is None)
+            or signed is None
+            or signed.certificates != writer.certificates
+            or (item.expires is None) != (remaining is None)
+            or lacks_timestamp(signer, signed)
         ):
             continue
-        if report.expires is None or remaining is None or report.expires - now > remaining:
-            return report.digest
+        if item.expires is None or remaining is None or item.expires - now > remaining:
+            return item.candidate.digest
     return None
 
 
