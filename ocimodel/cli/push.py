@@ -132,7 +132,7 @@ def send(
     reference = run.reference(ref)
     registries = registering.registries(run, reference, how.register, how.register_name)
     signing = how.sign or how.key is not None
-    asked = how.annotations or how.expires or mode or how.certificate or stamping.typed()
+    asked = how.annotations or how.expires or mode or how.certificate or stamping.typed(how.timestamp_url)
     if not signing and (asked or how.format != writers.DEFAULT):
         raise UsageError(
             "-a, --expires, --format, --certificate, --timestamp-url and --attest-scan need a key",

@@ -5,6 +5,7 @@ Guarantees: nothing is imported, and nobody asked, where no URL was given.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,8 @@ from ocimodel.errors import UsageError
 
 if TYPE_CHECKING:
     from ocimodel.keys.signer import Signer
+
+VARIABLE = "OCIMODEL_TIMESTAMP_URL"
 
 Url = Annotated[
     str | None,
@@ -33,13 +36,9 @@ Root = Annotated[
 ]
 
 
-def typed() -> bool:
-    """Whether a URL stands on the command line itself. That of the environment is for all that is signed."""
-    import click
-    from click.core import ParameterSource
-
-    context = click.get_current_context(silent=True)
-    return context is not None and context.get_parameter_source("timestamp_url") is ParameterSource.COMMANDLINE
+def typed(url: str | None) -> bool:
+    """Whether the URL was given to this very command. That of the environment is for all that is signed."""
+    return url is not None and url != os.environ.get(VARIABLE)
 
 
 def stamped(run: Run, signer: Signer, url: str | None, root: Path | None) -> Signer:

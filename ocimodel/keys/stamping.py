@@ -1,8 +1,8 @@
 """Asking a time-stamping authority (RFC 3161): the request, and what an answer has to be.
 
 Guarantees: `Question.answer` gives back a response that was granted to this very question, with its nonce and over
-the same hash of the signature. Whether somebody made it whom anybody trusts is not looked at here: see
-`ocimodel.keys.timestamps`. Nothing is sent.
+the same hash of the signature, signed by a certificate that it carries. Whether anybody trusts that one is not
+looked at here: see `ocimodel.keys.timestamps`. Nothing is sent.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from ocimodel.errors import FormatError, UnavailableError
-from ocimodel.keys import timestamps
+from ocimodel.keys import cms, timestamps
 from ocimodel.keys.der import children, integer, item, span
 
 if TYPE_CHECKING:
@@ -80,6 +80,9 @@ class Question:
         imprint = info.message_imprint
         if imprint.hash_algorithm.dotted_string != _DOTTED[self.algorithm] or imprint.message != self.imprint:
             raise FormatError("the timestamp is over something else than the signature", hint=HINT)
+        wrong = cms.problem(found)
+        if wrong:
+            raise FormatError(f"the timestamp is not to be used: {wrong}", hint=HINT)
         return response
 
 
@@ -121,6 +124,8 @@ def _read(response: bytes) -> TimeStampResponse:
     try:
         if len(children(response, 0)) != 2:
             raise ValueError("it holds no token")
+        if span(response, 0)[1] != len(response):
+            raise ValueError("there is more behind it")
         found = timestamps.decode(response)
         _ = found.tst_info.nonce
     except (ValueError, TypeError, LookupError, OverflowError) as error:
