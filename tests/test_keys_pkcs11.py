@@ -350,6 +350,7 @@ def test_commands_take_a_token(token: Token) -> None:
     assert ran.code == 0, ran.err
     assert run("verify", world.ref, "--key", token.here / "token.pub").code == 0
     assert run("verify", world.ref, "--key", spec).code == 0
+    assert run("verify", world.ref, "--key", spec, "--offline").code == 0, "a token is in this machine"
     (event,) = [event for event in events() if event["type"].endswith(".sign.v1")]
     assert event["data"]["signers"][0]["keyid"] == PublicKey.from_pem((token.here / "token.pub").read_bytes()).keyid
     assert run("key", "import", spec, token.here / "copy", "--no-password").code == 2

@@ -58,7 +58,7 @@ def trust(
 
     Args:
         enforce: whatever mode the policy says.
-        offline: a trust source is not asked; what was kept of it decides.
+        offline: a trust source is not asked, what was kept of it decides; a key in a service is a UsageError.
     """
     if any(not key.strip() for key in keys):
         raise UsageError("--key is empty", hint="Check that the variable in it is set.")
@@ -133,7 +133,7 @@ def load_policy(run: Run, keys: Sequence[str], policy_file: str | None, *, offli
     from ocimodel.keys.specs import load_public
     from ocimodel.trust.policy import TrustPolicy
 
-    return TrustPolicy.of_keys(load_public(key) for key in keys)
+    return TrustPolicy.of_keys(load_public(key, offline=offline) for key in keys)
 
 
 def ask(prompt: str) -> str | None:

@@ -50,16 +50,24 @@ def load_signer(spec: str, password: Password = no_password) -> Signer:
     return local_signer(read(spec), password, label=label_of(spec))
 
 
-def load_public(spec: str, password: Password = no_password) -> PublicKey:
+def load_public(spec: str, password: Password = no_password, *, offline: bool = False) -> PublicKey:
     """The public key that ``spec`` names. ``password`` is for tokens that show it to those who log in only.
 
+    Args:
+        offline: no service is asked for it: a key in one is refused.
+
     Raises:
-        UsageError: it is a private key, no key at all, or its scheme is not known.
+        UsageError: it is a private key, no key at all, its scheme is not known, or ``offline`` rules it out.
         NotFoundError: there is no such file or variable, or no such key where it is said to be.
         AuthenticationError: the device or the service does not let us.
         UnavailableError: it did not answer.
     """
     scheme = scheme_of(spec)
+    if offline and scheme is not None and scheme not in LOCAL:
+        raise UsageError(
+            f"--offline, but a {scheme}: key is in a service that would be asked for it",
+            hint="While online, write it to a file with ocimodel key public KEY > FILE.pub, and give that.",
+        )
     if scheme is not None:
         return SCHEMES[scheme]().public(spec, password)
     return PublicKey.from_pem(read(spec), label=label_of(spec))
@@ -196,6 +204,9 @@ def _plugin() -> Custodian:
 
     return plugin
 
+
+LOCAL = frozenset({"pkcs11"})
+"""Schemes of keys that are in this machine. A plugin may speak to anybody, so it is not among them."""
 
 SCHEMES: dict[str, Callable[[], Custodian]] = {
     "pkcs11": _token,
