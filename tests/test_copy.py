@@ -180,6 +180,10 @@ def test_between_two_registries_each_blob_crosses_once(stack: ExitStack) -> None
     assert len(got) == len(set(got)) == 7
     total = sum(item.size for item in everything(source).blobs())
     assert here.sent("blob") == there.received("upload") == total
+    asked = [request.target for request in there.seen("HEAD", "blob")]
+    assert len(set(asked)) == 7
+    # Before it is sent, once; and once more where the answer to a large one may not be believed.
+    assert sorted(asked) == sorted([*set(asked), str(Digest.of(BIG))])
 
 
 def test_blobs_that_the_target_has_are_not_read(stack: ExitStack) -> None:

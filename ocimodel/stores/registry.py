@@ -139,7 +139,10 @@ class RegistryStore:
         return self._referrers.arriving(subjects)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        return uploads.blob_size(self._repository, descriptor.digest) in (descriptor.size, -1)
+        there = uploads.blob_size(self._repository, descriptor.digest) in (descriptor.size, -1)
+        if not there:
+            self._asking.missing(descriptor.digest)
+        return there
 
     def blob_size(self, digest: Digest) -> int | None:
         size = uploads.blob_size(self._repository, digest)

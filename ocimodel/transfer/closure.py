@@ -172,13 +172,19 @@ class _Walk:
                 break
             following: list[Piece] = []
             first = depth == 1
+            tagged = [
+                self._pool.submit(self._tagged, piece, ending)
+                for piece in level
+                if _may_be_signed(piece)
+                for ending, kind in LEGACY_TAGS.items()
+                if not first or self._wanted((kind,))
+            ]
             for piece, entries in zip(level, self._pool.map(self._entries, level), strict=True):
                 fetched = self._pool.map(lambda entry, of=piece: self._referrer(entry, of), entries)
                 for other in fetched:
                     if other is not None and (not first or self._wanted(other[0].kinds)):
                         following += self._artifact(other[0].descriptor, other[1], 0)
-            for tags in self._pool.map(lambda piece, first=first: self._tagged(piece, first=first), level):
-                found.legacy += tags
+            found.legacy += [item for future in tagged if (item := future.result()) is not None]
             level = following
         return found
 
@@ -192,7 +198,8 @@ class _Walk:
         piece = Piece.of(descriptor, raw)
         if piece.children and depth >= MAX_LEVELS:
             raise FormatError(f"indexes within indexes, more than {MAX_LEVELS} levels deep")
-        self._found.keep(descriptor.digest, raw)
+        with self._lock:
+            self._found.keep(descriptor.digest, raw)
         for child, (found, document) in zip(
             piece.children, self._pool.map(self._child, piece.children), strict=True
         ):
@@ -233,33 +240,31 @@ class _Walk:
             return None
         return (piece, raw) if piece.subject == of.descriptor.digest else None
 
-    def _tagged(self, piece: Piece, *, first: bool) -> list[Legacy]:
-        """What stands under cosign's tags for ``piece``. Signatures and chunk indexes are not signed by anyone."""
-        if any(kind.startswith(media.SIGSTORE_BUNDLE_PREFIX) or kind in _NEVER_SIGNED for kind in piece.kinds):
-            return []
-        found: list[Legacy] = []
-        for ending, kind in LEGACY_TAGS.items():
-            if first and not self._wanted((kind,)):
-                continue
-            tag = legacy.tag_of(piece.descriptor.digest, ending)
-            try:
-                descriptor, raw = self._store.get_manifest(tag)
-                listed = Piece.of(descriptor, raw)
-            except NotFoundError:
-                continue
-            except FormatError as error:
-                self._warn(f"the tag {tag} is left out: {error.message}")
-                continue
-            if descriptor.digest == piece.descriptor.digest or listed.children:
-                continue  # GitLab resolves such tags to the subject
-            with self._lock:
-                self._found.keep(descriptor.digest, raw)
-            found.append(Legacy(tag=tag, piece=listed))
-        return found
+    def _tagged(self, piece: Piece, ending: str) -> Legacy | None:
+        """What stands under one of cosign's tags for ``piece``."""
+        tag = legacy.tag_of(piece.descriptor.digest, ending)
+        try:
+            descriptor, raw = self._store.get_manifest(tag)
+            listed = Piece.of(descriptor, raw)
+        except NotFoundError:
+            return None
+        except FormatError as error:
+            self._warn(f"the tag {tag} is left out: {error.message}")
+            return None
+        if descriptor.digest == piece.descriptor.digest or listed.children:
+            return None  # GitLab resolves such tags to the subject
+        with self._lock:
+            self._found.keep(descriptor.digest, raw)
+        return Legacy(tag=tag, piece=listed)
 
     def _warn(self, text: str) -> None:
         with self._lock:
             self._found.warnings.append(text)
+
+
+def _may_be_signed(piece: Piece) -> bool:
+    """Signatures and chunk indexes are not signed by anyone."""
+    return not any(kind.startswith(media.SIGSTORE_BUNDLE_PREFIX) or kind in _NEVER_SIGNED for kind in piece.kinds)
 
 
 _NEVER_SIGNED = frozenset({media.CHUNK_INDEX, media.NOTARY_SIGNATURE, *LEGACY_TAGS.values()})

@@ -93,7 +93,7 @@ def put_blob(
         if digest is None and (source.size <= _SMALL or quirks.of(repository.host).whole):
             digest = feed.hashed()
             feed.promise(digest)
-        if digest is not None and session is None and (asking is None or asking.pays(source.size)):
+        if digest is not None and session is None and (asking is None or asking.pays(source.size, digest)):
             there = blob_size(repository, digest) in (source.size, -1)
             if asking is not None:
                 asking.found(there)
