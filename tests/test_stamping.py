@@ -85,7 +85,8 @@ def test_an_answer_that_fits(kind: str, algorithm: str) -> None:
 
 def rejected(status: str) -> bytes:
     """A response without a token."""
-    return b"\x30\x05" + tsp.PKIStatusInfo({"status": status}).dump()
+    info: bytes = tsp.PKIStatusInfo({"status": status}).dump()
+    return b"\x30\x05" + info
 
 
 WRONG: dict[str, tuple[bytes, int]] = {
@@ -491,6 +492,10 @@ def test_no_token_makes_a_statement_younger(at: datetime | None, time: datetime,
     assert (judge(found, signature(), evaluated).outcome == "pass") is passes
 
 
+LONG: dict[str, Any] = {"since": SINCE - timedelta(days=99), "until": UNTIL + timedelta(days=99)}
+LASTING = chain(ca("lasting", number=61, **LONG), stamping(number=60, **LONG))
+
+
 def test_a_notary_signature_by_a_plain_key() -> None:
     signers = chain(ca("root", number=1), Wish())
     about = subject()
@@ -502,6 +507,16 @@ def test_a_notary_signature_by_a_plain_key() -> None:
     lines = ring(alice=line(signers[0].signer, "builder", **RETIRED))
     found = policy(document(keys=lines, timestampAuthorities=AUTHORITIES))
     assert [judge(found, item).exit_code for item in (dated, plain)] == [0, 15]
+    # The chain may end after the token, and not before.
+    late = UNTIL + timedelta(days=30)
+    assert [judge(found, item, now=late).exit_code for item in (dated, plain)] == [0, 15]
+    after = token(unstamped.signature, LASTING, UNTIL + timedelta(days=1))
+    dated_late = notary.candidate(notary.envelope(signers, about=about, token=after), to=about)
+    lines = ring(alice=line(signers[0].signer, "builder"))
+    lasting = {"tsa": {"roots": LASTING[-1].pem.decode() + TSA[-1].pem.decode()}}
+    active = policy(document(keys=lines, timestampAuthorities=lasting))
+    assert [judge(active, item, now=late).exit_code for item in (dated, dated_late, plain)] == [0, 15, 15]
+    assert [judge(active, item).exit_code for item in (dated, dated_late, plain)] == [0, 0, 0]
 
 
 @given(st.lists(st.binary(max_size=80), max_size=40), st.datetimes(timezones=st.just(UTC)))

@@ -269,6 +269,9 @@ def _signers(candidate: Candidate, signed: Signed, terms: Terms) -> tuple[tuple[
         if not found:
             # Only now: what strangers attach costs no look at tokens.
             stamped = terms.ring.time_of(signed, terms.now, terms.leeway)
+        if stamped is not None and isinstance(entry, KeyEntry) and opening.problem is not None:
+            # A chain may end after a token, as under a line of `certificates`.
+            opening = entry.opens(signed, stamped.time, terms.leeway) or opening
         time = min(filter(None, (opening.time, seen, stamped.time if stamped else None)), default=None)
         standing = entry.standing.problem(opening.identity, time, terms.now, terms.leeway)
         problem = _worst([item for item in (standing, opening.problem) if item])

@@ -160,8 +160,8 @@ class Testimony:
 class KeyEntry:
     """A plain public key. It opens every format of signature, for the key itself is what is trusted.
 
-    Where a format demands a chain of certificates (the Notary Project's), that has to be in order and valid now; to
-    whom it leads does not matter.
+    Where a format demands a chain of certificates (the Notary Project's), that has to be in order and valid, now or
+    when a witness saw the signature; to whom it leads does not matter.
     """
 
     id: str

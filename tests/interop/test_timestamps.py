@@ -14,7 +14,7 @@ from tests.commands import run
 from tests.interop.conftest import Pair, generate, pushed
 from tests.interop.test_notation import Files, issued
 from tests.real import peers
-from tests.real.cosign import cosign_verify
+from tests.real.cosign import CosignKey, cosign_sign, cosign_verify
 from tests.real.notation import Notation
 from tests.real.registry import RealRegistry
 from tests.tsa import authority, serving
@@ -127,6 +127,34 @@ def test_cosign_verifies_our_token(
         assert (found.returncode == 0) == fine, found.stderr
         # Under its legacy tags, cosign looks at those tokens that are there.
         assert (cosign_verify(plain, key.public, *flags, check=False).returncode == 0) == bool(words)
+
+
+@pytest.mark.parametrize("peer", ["cosign", "cosign-legacy", "notation"])
+def test_tokens_of_others_count_here(
+    distribution: RealRegistry,
+    model: Path,
+    cosign_key: CosignKey,
+    notation: Notation,
+    tmp_path: Path,
+    tsa: tuple[Made, ...],
+    peer: str,
+) -> None:
+    roots(tmp_path, tsa=tsa)
+    reference, public = pushed(model, distribution.fresh()), cosign_key.public
+    with serving(tsa) as url:
+        if peer == "notation":
+            files = Files(tmp_path, issued())
+            public = files.public
+            notation.key("mine", files.key, files.chain)
+            notation.sign(reference, "--timestamp-url", url, "--timestamp-root-cert", str(tmp_path / "tsa.pem"))
+        else:
+            words = ["--new-bundle-format=false"] if peer == "cosign-legacy" else []
+            cosign_sign(reference, cosign_key, f"--timestamp-server-url={url}", *words)
+    now = datetime.now(UTC)
+    for end, code in ((now + HOUR, 0), (now - HOUR, 15)):
+        late = policy(tmp_path, public, status="retired", retiredAt=format_time(end))
+        ran = run("verify", reference, "--policy", late)
+        assert ran.code == code, ran.err
 
 
 def trusting(place: Path, certificates: tuple[Made, ...], *, legacy: bool) -> list[str]:
