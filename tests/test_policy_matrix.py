@@ -8,11 +8,19 @@ import os
 import pickle
 import time
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
 
+from ocimodel.oci import media
+from ocimodel.oci.reference import Reference
+from ocimodel.stores.opening import Access, open_store
+from ocimodel.stores.protocol import Source
+from tests import notary
+from tests.certificates import Made, Wish, ca, chain, pem, recent
 from tests.commands import Ran, events, run
 from tests.documents import check
 from tests.real.registry import RealRegistry
@@ -32,6 +40,23 @@ PROVENANCE = {
     },
     "runDetails": {"builder": {"id": "https://example.org/ci"}},
 }
+
+CRL_AT = x509.DistributionPoint([x509.UniformResourceIdentifier("http://127.0.0.1:1/crl")], None, None, None)
+
+
+def issued(*wishes: dict[str, Any]) -> tuple[Made, ...]:
+    """A chain that is valid now: a root, and what is below it."""
+    below = (Wish(**{**recent(), "number": 2 + n, **wish}) for n, wish in enumerate(wishes))
+    return chain(ca("root", number=1, **recent()), *below)
+
+
+CHAINS = {
+    "chained": issued({"more": ((x509.CRLDistributionPoints([CRL_AT]), False),)}),
+    "for-servers": issued({"purposes": ("1.3.6.1.5.5.7.3.1",)}),
+    "below-a-leaf": issued({}, {}),
+    "without-root": issued({})[:1],
+}
+"""Tags, and by which chain what they name is signed. Only the first is in order."""
 
 
 class Evil:
@@ -56,6 +81,15 @@ class Shelf:
         assert ran.code == 0, ran.err
         return str(ran.document["digest"])
 
+    def envelope(self, tag: str, made: tuple[Made, ...]) -> None:
+        """Sign in Notation's format: our command signs by no chain that nobody would take."""
+        with open_store(Reference.parse(self.ref(tag)), Access()) as store:
+            subject, _ = store.get_manifest(tag)
+            blob = notary.envelope(made, about=subject, time=datetime.now(UTC).replace(microsecond=0))
+            store.put_blob(Source.of(blob))
+            store.put_blob(Source.of(media.EMPTY_JSON))
+            store.put_manifest(notary.manifest(blob, to=subject), media.OCI_MANIFEST)
+
     def policy(self, **changes: Any) -> dict[str, Any]:
         """Alice builds, Bob evaluates; one signature by Alice, whatever else is changed."""
         rules: dict[str, Any] = {
@@ -79,6 +113,8 @@ def shelf(referrers_registry: RealRegistry, tmp_path_factory: pytest.TempPathFac
     found = Shelf(root, referrers_registry.fresh("matrix"))
     for name in ("alice", "bob", "mallory"):
         assert run("key", "generate", root / name, "--no-password").code == 0
+    (root / "roots.pem").write_bytes(pem([made[-1] for made in CHAINS.values() if len(made) > 1]))
+    (root / "leaf.pub").write_bytes(CHAINS["without-root"][0].signer.public.to_pem())
     (root / "provenance.json").write_text(json.dumps(PROVENANCE))
     (root / "predicate.json").write_text('{"accuracy": 0.95}')
 
@@ -100,6 +136,9 @@ def shelf(referrers_registry: RealRegistry, tmp_path_factory: pytest.TempPathFac
     push("pickle", "alice", {"model.pkl": pickle.dumps(Evil())})
     push("renamed", "alice", {"model.weights": pickle.dumps(Evil(), 0)})
     push("flipped", "alice", {"model.dat": bytes(range(256)) * 64})
+    for tag, made in CHAINS.items():
+        push(tag, None)
+        found.envelope(tag, made)
     attest = ("attest", found.ref("attested"), "--type", EVALUATION)
     assert run(*attest, "--predicate", root / "predicate.json", "--key", root / "alice.key").code == 0
     attest = ("attest", found.ref("good"), "--type", EVALUATION)
@@ -130,8 +169,15 @@ class Case:
         members = copy.deepcopy(self.members or {})
         if "revoked" in members:
             members["revoked"] = {"digests": [{"digest": shelf.digest(self.tag), "reason": "poisoned"}]}
+        if "certificates" in members:
+            roots = (shelf.root / "roots.pem").read_text()
+            members["certificates"] = {"acme": {"roots": roots, "subjects": ["*"], **members["certificates"]}}
+            if self.reason == "timestamp":
+                members["certificates"]["acme"]["timestampRoots"] = roots
         value = shelf.policy(**members)
         value["scopes"][0] |= {"mode": mode, **(self.rules or {})}
+        if self.tag == "without-root":
+            value["keys"]["acme"] = {"publicKey": (shelf.root / "leaf.pub").read_text()}
         if self.reason == "revoked-key":
             value["keys"]["alice"]["status"] = "revoked"
         if self.reason == "retired-key":
@@ -141,6 +187,7 @@ class Case:
         return value
 
 
+ACME = {"signatures": {"from": ["acme"]}}
 GATE = {"predicateType": EVALUATION, "from": ["bob"]}
 CASES = {
     "10-unsigned": Case(10, "unsigned", "unsigned"),
@@ -149,6 +196,13 @@ CASES = {
     "12-too-few": Case(12, "too-few", "good", {"signatures": {"from": ["alice", "bob"], "threshold": 2}}),
     "12-role": Case(12, "untrusted-signer", "good", {"signatures": {"roles": {"evaluator": 1}}}),
     "12-nobody": Case(12, "no-key", "good", {"signatures": {"from": []}}),
+    "13-purpose": Case(13, "certificate", "for-servers", ACME, {"certificates": {}}),
+    "13-no-authority": Case(13, "certificate", "below-a-leaf", ACME, {"certificates": {}}),
+    "13-no-root": Case(13, "certificate", "without-root", ACME),
+    "13-no-timestamp": Case(13, "timestamp", "chained", ACME, {"certificates": {}}),
+    "13-unheard-of": Case(
+        13, "revocation-unknown", "chained", ACME, {"certificates": {"revocation": {"mode": "offline"}}}
+    ),
     "14-flipped": Case(14, "digest-mismatch", "flipped", {"formats": {"deny": []}}, only_pull=True),
     "15-expired": Case(15, "expired", "expired"),
     "15-no-end": Case(15, "no-expiry", "good", {"freshness": {"requireExpiry": True}}),
@@ -231,20 +285,68 @@ def test_the_good_one_passes_in_every_mode(shelf: Shelf, tmp_path: Path, mode: s
     assert judged(named) == (0, 0, "pass", set())
 
 
-@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.code not in ALWAYS])
+@pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.code != 14])
 def test_what_is_refused_passes_once_that_one_thing_is_put_right(shelf: Shelf, tmp_path: Path, name: str) -> None:
     case = CASES[name]
     value = shelf.policy()
     value["scopes"][0] |= {"formats": {"deny": []}}
-    if case.tag in ("unsigned", "attested", "stranger", "expired"):
+    if case.code == 13:
+        value = Case(13, "", "", ACME, {"certificates": {}}).policy(shelf, "enforce")
+        if case.tag != "chained":
+            shelf.envelope(case.tag, CHAINS["chained"])
+    elif case.tag in ("unsigned", "attested", "stranger", "expired"):
         ran = run("sign", shelf.ref(case.tag), "--key", shelf.root / "alice.key", "-a", f"put-right={name}")
         assert ran.code == 0, ran.err
     policy = written(tmp_path / "policy.json", value)
     try:
         assert run("verify", shelf.ref(case.tag), "--policy", policy).code == 0
     finally:
-        if case.tag in ("unsigned", "attested", "stranger", "expired"):
+        if case.tag in ("unsigned", "attested", "stranger", "expired", *CHAINS):
             _forget(shelf, case.tag)
+
+
+def test_every_code_is_among_them() -> None:
+    """11 is no refusal but has its test below; 20 means nothing yet."""
+    assert {case.code for case in CASES.values()} | {11, 20} == set(range(10, 22))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_nothing_that_is_not_there_is_let_through_in_any_mode(shelf: Shelf, tmp_path: Path, mode: str) -> None:
+    policy = written(tmp_path / "policy.json", shelf.policy(scope={"mode": mode}))
+    ran = run("pull", shelf.ref("nowhere"), "-o", tmp_path / "out", "--policy", policy, "--json")
+    assert (ran.code, ran.document["outcome"], (tmp_path / "out").exists()) == (11, "error", False)
+    assert run("verify", shelf.ref("nowhere"), "--policy", policy).code == 11
+
+
+UNDER_ONE_POLICY: dict[str, set[tuple[int, str]]] = {
+    "good": set(),
+    "revoked": set(),
+    "renamed": set(),
+    "flipped": set(),
+    "unsigned": {(10, "unsigned")},
+    "attested": {(10, "unsigned")},
+    "stranger": {(12, "untrusted-signer")},
+    "chained": set(),
+    "for-servers": {(13, "certificate")},
+    "below-a-leaf": {(13, "certificate")},
+    "without-root": {(12, "untrusted-signer")},
+    "expired": {(15, "expired")},
+    "pickle": {(19, "format-denied")},
+}
+"""What `verify`, which reads no weights, says of each artifact where either Alice or acme may sign."""
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_code_is_reached_by_nothing_else(shelf: Shelf, tmp_path: Path, mode: str) -> None:
+    """One policy for all: what is wrong with one artifact is said of that one, and nothing besides."""
+    rules = {"mode": mode, "signatures": {"from": ["alice", "acme"]}}
+    policy = written(tmp_path / "policy.json", Case(0, "", "", rules, {"certificates": {}}).policy(shelf, mode))
+    for tag, wanted in UNDER_ONE_POLICY.items():
+        found = judged(run("verify", shelf.ref(tag), "--policy", policy, "--json"))
+        would = next(iter(code for code, _ in wanted), 0)
+        code = would if mode == "enforce" else 0
+        outcome = "pass" if not would else "fail" if code else "warn"
+        assert found == (code, would, outcome, {reason for _, reason in wanted}), tag
 
 
 def _forget(shelf: Shelf, tag: str) -> None:
@@ -256,6 +358,10 @@ def _forget(shelf: Shelf, tag: str) -> None:
     signing += ["--expires", "1s"] if tag == "expired" else []
     ran = run("push", model, shelf.ref(tag), "--provenance", shelf.root / "provenance.json", *signing)
     assert ran.code == 0, ran.err
+    if tag in CHAINS:
+        shelf.envelope(tag, CHAINS[tag])
+    if tag == "expired":
+        time.sleep(1.1)
 
 
 @pytest.mark.parametrize("mode", MODES)
