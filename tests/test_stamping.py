@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -191,7 +192,8 @@ def test_nobody_there() -> None:
         pass
     with pytest.raises(OcimodelError) as raised:
         Authority(url=url, patience=QUICK).stamp(b"signature", "sha256")
-    assert raised.value.exit_code == 75
+    assert (raised.value.exit_code, raised.value.reason) == (75, "timestamp")
+    assert "time-stamping authority http://127.0.0.1" in raised.value.message
 
 
 @pytest.mark.parametrize("url", ["ftp://tsa.example", "tsa.example", "http://", "http://user:secret@tsa.example/"])
@@ -330,6 +332,9 @@ def test_statements_get_one_too(world: Path, present: tuple[Made, ...], monkeypa
         assert run("push", "model", "oci:other:v1", "--timestamp-url", "http://localhost").code == 2
     monkeypatch.delenv("OCIMODEL_TIMESTAMP_URL")
     assert run(*SIGN).code == 2, "a root without a URL"
+    assert run(*SIGN, "--timestamp-url", "").code == 2
+    assert run(*SIGN, "--timestamp-url", "http://localhost", "--timestamp-root", "nowhere.pem").code == 3
+    assert run(*SIGN, "--timestamp-url", "http://localhost", "--timestamp-root", "own.pub").code == 2
 
 
 def test_signing_again_gets_one(world: Path, present: tuple[Made, ...]) -> None:
@@ -392,6 +397,17 @@ def test_a_token_from_before_the_end_of_a_key(standing: dict[str, Any], since: t
     assert judge(found, by_token(END + since - SECOND)).outcome == "pass"
     for late in (by_token(END + since), signature(), by_token(END + since - SECOND, accuracy=2 * SECOND)):
         assert [item for item, _ in reasons(judge(found, late))] == [code]
+
+
+def test_the_policy_is_shown_with_its_authorities(world: Path) -> None:
+    (world / "policy.json").write_text(
+        json.dumps(document(keys=ring(), timestampAuthorities={"acme-tsa": {"rootsFile": "tsa.pem"}}))
+    )
+    assert "acme-tsa" in run("policy", "check", "policy.json").out
+    assert run("policy", "check", "policy.json", "--json").document["timestampAuthorities"] == ["acme-tsa"]
+    assert run("policy", "push", "policy.json", "oci:trust:current", "--key", "own.key").code == 0
+    published = [path.read_bytes() for path in (world / "trust/blobs/sha256").iterdir()]
+    assert any(b"timestampAuthorities" in item and b"rootsFile" not in item for item in published)
 
 
 def test_a_key_that_is_revoked_for_good_stays_so() -> None:

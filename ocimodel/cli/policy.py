@@ -142,6 +142,8 @@ def check(run: Run, file: File) -> Answer:
     lines = [f"valid  {file}  {policy.digest}"]
     lines += ["", *table(("scope", "environment", "mode", "signers", "attestations"), scopes)] if scopes else []
     lines += ["", *table(("signer", "roles", "status", "key"), ring)] if ring else []
+    dating = [(witness.id,) for witness in policy.ring.witnesses]
+    lines += ["", *table(("time-stamping authority",), dating)] if dating else []
     return Answer(text="\n".join(lines), warnings=_remarks(policy, run), more=_summary(policy))
 
 
@@ -289,6 +291,7 @@ def _summary(policy: "TrustPolicy") -> dict[str, Any]:
             }
             for entry in policy.ring.entries
         ],
+        "timestampAuthorities": [witness.id for witness in policy.ring.witnesses],
     }
 
 

@@ -46,7 +46,7 @@ def stamped(run: Run, signer: Signer, url: str | None, root: Path | None) -> Sig
 
     Raises:
         UsageError: the URL is none, the file holds no certificate, or it is a root without a URL.
-        ConfigurationError: the package that verifies timestamps is not installed.
+        ConfigurationError: there is no such file, or the package that verifies timestamps is not installed.
     """
     if url is None or not url.strip():
         if url is not None or root is not None:
@@ -57,8 +57,9 @@ def stamped(run: Run, signer: Signer, url: str | None, root: Path | None) -> Sig
         return signer
     from ocimodel.keys import x509
     from ocimodel.keys.signer import StampedSigner
-    from ocimodel.keys.specs import read
+    from ocimodel.trust.files import MAX_MATERIAL, read
     from ocimodel.verbs.stamping import Authority
 
-    roots = frozenset(x509.read_pem(read(str(root)), str(root))) if root is not None else frozenset()
+    pem = read(root, MAX_MATERIAL, "file of roots") if root is not None else None
+    roots = frozenset(x509.read_pem(pem, str(root))) if pem is not None else frozenset()
     return StampedSigner(signer, Authority(url=url.strip(), roots=roots, ca_file=run.access.ca_file))

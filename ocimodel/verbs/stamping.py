@@ -103,9 +103,12 @@ class Authority:
 
     def _once(self, services: Services, question: Question) -> bytes:
         where = f"the time-stamping authority {redacted(self.url)}"
-        status, answer = services.exchange(
-            self.url, question.request, content_type=stamping.REQUEST_TYPE, limit=stamping.MAX_ANSWER
-        )
+        try:
+            status, answer = services.exchange(
+                self.url, question.request, content_type=stamping.REQUEST_TYPE, limit=stamping.MAX_ANSWER
+            )
+        except UnavailableError as error:
+            raise _unavailable(f"{where}: {error.message}") from None
         if status == 200:
             return answer
         if status in (401, 403):
@@ -113,8 +116,13 @@ class Authority:
                 f"{where} answered {status}", hint="Ask who runs it whether this machine may use it."
             )
         if status in RETRYABLE or status >= 500:
-            raise UnavailableError(f"{where} answered {status}")
+            raise _unavailable(f"{where} answered {status}")
         raise UsageError(
             f"{where} answered {status}, and takes no requests there",
             hint="Check --timestamp-url; no redirect is followed.",
         )
+
+
+def _unavailable(what: str) -> UnavailableError:
+    hint = "No signature was written. Run the same command again, or sign without --timestamp-url."
+    return UnavailableError(what, hint=hint, reason="timestamp")
