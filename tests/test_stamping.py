@@ -401,7 +401,7 @@ def test_a_token_from_before_the_end_of_a_key(standing: dict[str, Any], since: t
 
 def test_the_policy_is_shown_with_its_authorities(world: Path) -> None:
     (world / "policy.json").write_text(
-        json.dumps(document(keys=ring(), timestampAuthorities={"acme-tsa": {"rootsFile": "tsa.pem"}}))
+        json.dumps(document(id="prod", serial=1, timestampAuthorities={"acme-tsa": {"rootsFile": "tsa.pem"}}))
     )
     assert "acme-tsa" in run("policy", "check", "policy.json").out
     assert run("policy", "check", "policy.json", "--json").document["timestampAuthorities"] == ["acme-tsa"]
