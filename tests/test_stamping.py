@@ -20,6 +20,7 @@ from ocimodel.errors import CertificateError, ConfigurationError, FormatError, O
 from ocimodel.keys.signer import Signer, StampedSigner
 from ocimodel.keys.stamping import Question, is_over, token_of
 from ocimodel.keys.timestamps import decode
+from ocimodel.oci import media
 from ocimodel.stores.http.policy import Patience
 from ocimodel.trust.claims import format_time
 from ocimodel.trust.evidence import Candidate
@@ -570,3 +571,36 @@ def test_a_section_that_is_malformed(value: object, path: str) -> None:
     with pytest.raises(ConfigurationError) as raised:
         trusting(value)
     assert path in raised.value.message.replace("'", "").replace('"', "").replace("[", ".").replace("]", "")
+
+
+def test_a_promoter_who_retired(world: Path, present: tuple[Made, ...]) -> None:
+    """The summary counts until it ends; without an authority nothing is promoted."""
+    assert run("key", "generate", "promoter", "--no-password").code == 0
+    assert run("sign", "oci:store:v1", "--key", "own.key").code == 0
+
+    def write(**standing: str) -> None:
+        keys = {
+            "own": {"publicKeyFile": "own.pub", "roles": ["builder"]},
+            "promoter": {"publicKeyFile": "promoter.pub", "roles": ["promoter"], **standing},
+        }
+        gate = {"predicateType": media.SLSA_SUMMARY, "from": ["promoter"]}
+        trusted = {"from": ["own"]}
+        scopes = [
+            {"match": f"oci:{world}/store", "signatures": trusted},
+            {"match": f"oci:{world}/prod", "environment": "prod", "signatures": trusted, "attestations": [gate]},
+        ]
+        named = {"acme-tsa": {"rootsFile": "tsa.pem"}}
+        text = {"version": 1, "keys": keys, "timestampAuthorities": named, "scopes": scopes}
+        (world / "policy.json").write_text(json.dumps(text))
+
+    write()
+    words = ("promote", "oci:store:v1", "oci:prod:stable", "--policy", "policy.json", "--key", "promoter.key")
+    with serving(present, lambda _: (404, b"")) as url:
+        assert run(*words, "--timestamp-url", url).code == 2
+    assert run("verify", "oci:prod:stable", "--key", "own.pub").code == 11
+    with serving(present) as url:
+        ran = run(*words, "--timestamp-url", url, "--timestamp-root", "tsa.pem")
+    assert ran.code == 0, ran.err
+    for end, code in ((now() + HOUR, 0), (now() - HOUR, 15)):
+        write(status="retired", retiredAt=format_time(end))
+        assert run("verify", "oci:prod:stable", "--policy", "policy.json").code == code

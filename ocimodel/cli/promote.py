@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from ocimodel.cli import environments, material, options, verdicts
+from ocimodel.cli import environments, material, options, stamping, verdicts
 from ocimodel.cli.command import command
 from ocimodel.cli.promoted import status_answer
 from ocimodel.cli.run import Answer, Run
@@ -109,6 +109,8 @@ def promote(
     soak: Soak = None,
     min_remaining: Remaining = None,
     validity: Validity = None,
+    timestamp_url: stamping.Url = None,
+    timestamp_root: stamping.Root = None,
     name: options.As = None,
     context: options.Context = None,
 ) -> Answer:
@@ -128,7 +130,7 @@ def promote(
         source=asked.source,
         target=asked.target,
         policy=asked.policy,
-        signer=asked.signer,
+        signer=stamping.stamped(run, asked.signer, timestamp_url, timestamp_root),
         name=material.judged_as(name),
         version=version,
         validity=duration(validity) if validity is not None else verb.VALIDITY,
