@@ -563,7 +563,7 @@ def test_an_altered_token_says_the_same_or_nothing(at: int, put: bytes, cut: int
         ({"tsa": {"roots": TSA[-1].pem.decode(), "rootsFile": "x"}}, "timestampAuthorities.tsa"),
         ({"tsa": {"roots": TSA[-1].pem.decode(), "url": "http://tsa"}}, "timestampAuthorities.tsa.url"),
         ({"a tsa": {"roots": TSA[-1].pem.decode()}}, "timestampAuthorities.a tsa"),
-        ({f"t{number}": {"roots": TSA[-1].pem.decode()} for number in range(65)}, "timestampAuthorities"),
+        ({f"t{number}": {"roots": TSA[-1].pem.decode()} for number in range(17)}, "timestampAuthorities"),
         ([], "timestampAuthorities"),
     ],
 )

@@ -64,9 +64,9 @@ def check(token: bytes, message: bytes, roots: Sequence[bytes]) -> Stamp:
         raise FormatError(f"the timestamp has more than {MAX_BYTES} bytes")
     try:
         response = decode(token)
+        chain = _chain(response, roots)  # first, since strangers' tokens are found out cheaply by it
         builder = VerifierBuilder(roots=[library.load_der_x509_certificate(root) for root in roots])
         builder.build().verify_message(response, message)
-        chain = _chain(response, roots)
         earliest, latest = _times(response)
     except (VerificationError, ValueError, TypeError, LookupError, OverflowError) as error:
         raise FormatError(f"the timestamp does not verify: {sentence(error)}") from None

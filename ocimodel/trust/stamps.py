@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 MAX_TOKENS: Final = 32
 """As many as a Sigstore bundle may carry; further ones are not looked at."""
-MAX_AUTHORITIES: Final = 64
+MAX_AUTHORITIES: Final = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
