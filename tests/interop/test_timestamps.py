@@ -16,6 +16,7 @@ from tests.interop.test_notation import Files, issued
 from tests.real import peers
 from tests.real.cosign import CosignKey, cosign_sign, cosign_verify
 from tests.real.notation import Notation
+from tests.real.oms import oms_verify
 from tests.real.registry import RealRegistry
 from tests.tsa import authority, serving
 
@@ -127,6 +128,18 @@ def test_cosign_verifies_our_token(
         assert (found.returncode == 0) == fine, found.stderr
         # Under its legacy tags, cosign looks at those tokens that are there.
         assert (cosign_verify(plain, key.public, *flags, check=False).returncode == 0) == bool(words)
+
+
+def test_model_signing_minds_no_token(
+    distribution: RealRegistry, model: Path, key: Pair, tmp_path: Path, tsa: tuple[Made, ...]
+) -> None:
+    reference = pushed(model, distribution.fresh())
+    with serving(tsa) as url:
+        ran = run("sign", reference, "--key", key.private, "--format", "oms", "--timestamp-url", url)
+        assert ran.code == 0, ran.err
+    assert run("pull", reference, "-o", tmp_path / "out", "--oms-out", tmp_path / "model.sig").code == 0
+    assert "signedTimestamp" in (tmp_path / "model.sig").read_text()
+    assert oms_verify(tmp_path / "out", tmp_path / "model.sig", key.public).returncode == 0
 
 
 @pytest.mark.parametrize("peer", ["cosign", "cosign-legacy", "notation"])
