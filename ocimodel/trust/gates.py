@@ -102,7 +102,7 @@ def judge_gate(gate: Gate, evidence: Evidence, terms: Terms) -> Gated:
     ended: tuple[Judged, ...] = ()
     if unfilled(gate.demand, (vote for item in passing for vote in item.votes)):
         ended = tuple(item for item, _ in failing if _has_ended(gate, item, terms, evidence))
-        finding = _expired(gate, ended) if ended else _finding(gate, evidence, passing, failing)
+        finding = _expired(gate, ended, terms.now) if ended else _finding(gate, evidence, passing, failing)
     return Gated(gate=gate, passing=tuple(passing), failing=tuple(failing), finding=finding, ended=ended)
 
 
@@ -193,10 +193,11 @@ def _has_ended(gate: Gate, item: Judged, terms: Terms, evidence: Evidence) -> bo
     return not _elsewhere(gate, statement, item, terms, evidence)
 
 
-def _expired(gate: Gate, ended: Sequence[Judged]) -> Finding:
-    last = max((item.expires for item in ended if item.expires is not None), default=None)
-    until = f" until {format_time(last)}" if last is not None else ""
-    detail = f"the attestation {gate.title} was good{until}; whoever promotes has to renew it"
+def _expired(gate: Gate, ended: Sequence[Judged], now: datetime) -> Finding:
+    last = max((item.expires for item in ended if item.expires is not None and item.expires <= now), default=None)
+    # Its own end, or that of its signer's key.
+    why = f"was good until {format_time(last)}" if last is not None else f"does not count: {ended[0].detail}"
+    detail = f"the attestation {gate.title} {why}; whoever promotes has to renew it"
     return Finding(exit_code=15, reason="expired-summary", detail=detail)
 
 
