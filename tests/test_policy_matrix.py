@@ -136,6 +136,11 @@ def shelf(referrers_registry: RealRegistry, tmp_path_factory: pytest.TempPathFac
     push("pickle", "alice", {"model.pkl": pickle.dumps(Evil())})
     push("renamed", "alice", {"model.weights": pickle.dumps(Evil(), 0)})
     push("flipped", "alice", {"model.dat": bytes(range(256)) * 64})
+    push("twice", "alice")
+    for more in (["-a", "once=more"], ["--format", "oms"], ["--format", "cosign-legacy"]):
+        assert run("sign", found.ref("twice"), "--key", root / "alice.key", *more).code == 0
+    push("lent", "alice")
+    assert run("sign", found.ref("lent"), "--key", root / "bob.key", "--expires", "90d").code == 0
     for tag, made in CHAINS.items():
         push(tag, None)
         found.envelope(tag, made)
@@ -194,6 +199,7 @@ CASES = {
     "10-attested-only": Case(10, "unsigned", "attested"),
     "12-stranger": Case(12, "untrusted-signer", "stranger"),
     "12-too-few": Case(12, "too-few", "good", {"signatures": {"from": ["alice", "bob"], "threshold": 2}}),
+    "12-one-key-often": Case(12, "too-few", "twice", {"signatures": {"from": ["alice", "bob"], "threshold": 2}}),
     "12-role": Case(12, "untrusted-signer", "good", {"signatures": {"roles": {"evaluator": 1}}}),
     "12-nobody": Case(12, "no-key", "good", {"signatures": {"from": []}}),
     "13-purpose": Case(13, "certificate", "for-servers", ACME, {"certificates": {}}),
@@ -206,6 +212,7 @@ CASES = {
     "14-flipped": Case(14, "digest-mismatch", "flipped", {"formats": {"deny": []}}, only_pull=True),
     "15-expired": Case(15, "expired", "expired"),
     "15-no-end": Case(15, "no-expiry", "good", {"freshness": {"requireExpiry": True}}),
+    "15-an-end-of-another": Case(15, "no-expiry", "lent", {"freshness": {"requireExpiry": True}}),
     "15-retired": Case(15, "retired-key", "good"),
     "15-early": Case(15, "key-not-yet-valid", "good"),
     "16-digest": Case(16, "revoked-digest", "revoked", members={"revoked": {}}),
@@ -321,6 +328,8 @@ def test_nothing_that_is_not_there_is_let_through_in_any_mode(shelf: Shelf, tmp_
 UNDER_ONE_POLICY: dict[str, set[tuple[int, str]]] = {
     "good": set(),
     "revoked": set(),
+    "twice": set(),
+    "lent": set(),
     "renamed": set(),
     "flipped": set(),
     "unsigned": {(10, "unsigned")},
