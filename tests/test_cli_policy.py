@@ -163,6 +163,18 @@ def test_an_invalid_policy_is_3_and_names_the_field(world: World) -> None:
 # --- explain --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [
+        ("https://slsa.dev/verification_summary/v1", "ocimodel promote SRC REF --policy FILE --key KEY"),
+        ("https://ocimodel.github.io/spec/v1/approval", "ocimodel approve REF --key KEY"),
+    ],
+)
+def test_explain_names_the_command_that_makes_the_statement(world: World, kind: str, command: str) -> None:
+    path = saved(world, init("--key", world.pub, "--require-attestation", kind))
+    assert f"to pass    {command}: signed by" in run("policy", "explain", path, world.ref).out
+
+
 def test_explain_says_why_and_what_would_make_it_pass(world: World) -> None:
     value = init("--key", world.pub, "--require-attestation", "https://example.org/evaluation")
     path = saved(world, value)

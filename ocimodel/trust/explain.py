@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from ocimodel.oci import media
 from ocimodel.trust.claims import format_time
 from ocimodel.trust.counting import ANY, Demand
 from ocimodel.trust.evidence import Evidence
 from ocimodel.trust.findings import places
-from ocimodel.trust.gates import Gated
+from ocimodel.trust.gates import Gate, Gated
 from ocimodel.trust.judge import Status
 from ocimodel.trust.policy import Assessment, TrustPolicy
 from ocimodel.trust.rules import Rules
@@ -210,8 +211,17 @@ def _gate(gated: Gated, evidence: Evidence, told: _Told) -> Explained:
     asks = ["signed by " + " or ".join(sorted(gate.demand.entries))]
     asks += ["a predicate that satisfies the schema"] if gate.schema is not None else []
     asks += [f"not older than {gate.max_age}"] if gate.max_age is not None else []
-    remedy = f"ocimodel attest REF --type {gate.predicate_type} --predicate FILE --key KEY: {', '.join(asks)}."
+    remedy = f"{_making(gate)}: {', '.join(asks)}."
     return told.line(f"attestation {gate.title}", looked, problems, f"said by {by}", remedy)
+
+
+def _making(gate: Gate) -> str:
+    """The command that makes such a statement."""
+    if gate.predicate_type == media.SLSA_SUMMARY:
+        return "ocimodel promote SRC REF --policy FILE --key KEY"
+    if gate.predicate_type == media.APPROVAL:
+        return "ocimodel approve REF --key KEY"
+    return f"ocimodel attest REF --type {gate.predicate_type} --predicate FILE --key KEY"
 
 
 def _metadata(found: Assessment, rules: Rules, told: _Told, context: Mapping[str, str]) -> Explained:
