@@ -46,7 +46,7 @@ def test_killed_in_the_largest_blob(
         layers = target.root / "docker/registry/v2/repositories" / path.partition("@")[0] / "_layers"
         return layers / digest.replace(":", "/") / "link"
 
-    slow = f"{throttled(source, '2m').host}/{path}"
+    slow = f"{throttled(source, '512k').host}/{path}"
     command = [sys.executable, "-m", "ocimodel", "copy", slow, f"{copy}:v1"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 30

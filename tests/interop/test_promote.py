@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from base64 import b64decode
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tests.interop.conftest import Pair, generate, pushed
 from tests.real import peers
 from tests.real.cosign import cosign_verify
 from tests.real.proxy import Count, Traffic
+from tests.real.registries import RealRegistry, docker_registry, go_registry
 
 pytestmark = pytest.mark.peer
 
@@ -78,20 +80,23 @@ def check_at(repository: str, tags: tuple[str, ...], digest: str, builder: Path,
             assert digest in {"sha256:" + subject["digest"]["sha256"] for subject in statement["subject"]}
 
 
-@pytest.mark.parametrize(
-    ("here", "there"), [("distribution", "referrers_registry"), ("referrers_registry", "distribution")]
-)
+@pytest.fixture(params=[(docker_registry, go_registry), (go_registry, docker_registry)], ids=["to-go", "from-go"])
+def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[RealRegistry, RealRegistry]]:
+    """Two registries that have nothing yet: what others have sent would not be sent again."""
+    here, there = request.param
+    with here(tmp_path / "here") as first, there(tmp_path / "there") as second:
+        yield first, second
+
+
 def test_from_dev_to_production(
-    request: pytest.FixtureRequest,
-    here: str,
-    there: str,
+    empty: tuple[RealRegistry, RealRegistry],
     counted: Count,
     model: Path,
     key: Pair,
     tmp_path: Path,
 ) -> None:
     """One digest in three repositories of two registries; what crosses to and from each of them is counted."""
-    first, second = counted(request.getfixturevalue(here)), counted(request.getfixturevalue(there))
+    first, second = (counted(registry) for registry in empty)
     dev = pushed(model, first.registry.fresh("dev"), "--key", key.private)
     staging, prod = first.registry.fresh("staging"), second.registry.fresh("prod")
     digest = dev.partition("@")[2]

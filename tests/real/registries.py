@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 USERNAME, PASSWORD = "tester", "correct horse"
 READER = "reader"
 
-__all__ = ["RealRegistry", "docker_registry", "fresh_repository"]
+__all__ = ["RealRegistry", "docker_registry", "fresh_repository", "go_registry"]
 
 
 # --- docker-registry ---------------------------------------------------------
@@ -121,13 +121,23 @@ def token_registry(_token_registry: RealRegistry, token_issuer: TokenIssuer) -> 
 # --- a registry with the referrers API ---------------------------------------
 
 
-@pytest.fixture(scope="session")
-def referrers_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRegistry]:
-    """go-containerregistry's registry with the referrers API (see ``referrers_registry/main.go``)."""
-    directory = tmp_path_factory.mktemp("referrers")
+@contextmanager
+def go_registry(directory: Path) -> Iterator[RealRegistry]:
+    """Run go-containerregistry's registry with the referrers API (see ``referrers_registry/main.go``).
+
+    A blob that one of its repositories has, all of them have.
+    """
     program, root, log = peer("referrers-registry"), directory / "storage", directory / "log"
+    directory.mkdir(parents=True, exist_ok=True)
     with server(lambda port: [program, "-dir", root, "-port", str(port)], log=log) as host:
         yield RealRegistry("referrers", host, root, log, referrers_api=True)
+
+
+@pytest.fixture(scope="session")
+def referrers_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealRegistry]:
+    """A registry with the referrers API: anybody may do anything."""
+    with go_registry(tmp_path_factory.mktemp("referrers")) as registry:
+        yield registry
 
 
 # --- any of them ---------------------------------------------------------------
