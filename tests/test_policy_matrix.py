@@ -378,6 +378,7 @@ def test_a_name_without_a_scope_is_refused_in_every_mode(shelf: Shelf, tmp_path:
     value = shelf.policy(scope={"mode": mode, "match": "elsewhere.example/**"})
     policy = written(tmp_path / "policy.json", value)
     assert judged(run("verify", shelf.ref("good"), "--policy", policy, "--json")) == (12, 12, "fail", {"no-scope"})
+    assert "Add a scope" in run("verify", shelf.ref("good"), "--policy", policy).error[1]
     named = ("verify", shelf.ref("good"), "--policy", policy, "--as", "elsewhere.example/x", "--json")
     assert judged(run(*named))[:2] == (0, 0)
 

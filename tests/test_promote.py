@@ -245,6 +245,7 @@ def test_lineage_and_soak(world: World) -> None:
     soaked = world.promote(world.staging, world.prod, "prod", "--soak", "1h", "--json")
     assert soaked.code == 19
     assert failing(soaked) == {"soak": 19}
+    assert "less than 1h" in soaked.out
     assert world.untouched("prod")
     time.sleep(1.1)
     assert world.promote(world.staging, world.prod, "prod", "--soak", "1s").code == 0

@@ -193,6 +193,8 @@ def test_what_is_printed_of_a_url_holds_no_secret() -> None:
     assert redacted("https://user:secret@a.example/v2/x?sig=secret#secret") == "https://a.example/v2/x"
     assert len(redacted("https://a.example/" + "x" * 5000)) <= 300
     assert redacted("https://[::1/x") == "a malformed URL"
+    assert redacted("localhost:5000/tsr") == "localhost:5000/tsr"
+    assert redacted("user:se?cret@a.example/tsr?sig=secret") == "a.example/tsr"
 
 
 def test_text_of_others_cannot_steer_a_terminal() -> None:

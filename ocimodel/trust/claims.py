@@ -45,6 +45,17 @@ def parse_duration(text: str) -> timedelta:
     return value
 
 
+def format_duration(value: timedelta) -> str:
+    """As `parse_duration` takes it, in the largest unit up to days that fits; whole seconds.
+
+    >>> format_duration(timedelta(hours=36))
+    '36h'
+    """
+    seconds = int(value.total_seconds())
+    unit = next(unit for unit in "dhms" if seconds % _SECONDS[unit] == 0)
+    return f"{seconds // _SECONDS[unit]}{unit}"
+
+
 def format_time(time: datetime) -> str:
     """RFC 3339, UTC, whole seconds: the one spelling that we write."""
     return time.astimezone(UTC).replace(microsecond=0).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -54,6 +54,11 @@ FORMATS = "formats"
 CLOCK = "clock"
 FORMAT_DENIED = "format-denied"
 NO_SCOPE = "no-scope"
+RETIRED = "retired-key"
+_HINTS: Final = {
+    NO_SCOPE: "Add a scope whose glob matches that name to the policy; for a copy, name its original: --as.",
+    RETIRED: "Sign it again with the key that counts now: ocimodel resign REPO --old-key OLD.pub --key KEY.",
+}
 ALWAYS_ENFORCED = frozenset({"integrity", "revocation"})
 SOFTENABLE: Final = tuple(sorted(({*CHECKS.values(), FORMATS}) - ALWAYS_ENFORCED))
 
@@ -258,7 +263,7 @@ class Verdict:
         if self.verified is not None:
             return self.verified
         first = self.refusing or self.findings[0]
-        error = _REFUSALS[first.exit_code](first.detail, reason=first.reason)
+        error = _REFUSALS[first.exit_code](first.detail, reason=first.reason, hint=_HINTS.get(first.reason))
         error.reasons = self.reasons
         error.verdict = self
         if self.clock is not None:

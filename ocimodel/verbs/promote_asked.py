@@ -19,7 +19,7 @@ from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.manifest import Manifest
 from ocimodel.stores.protocol import Store, read_blob
-from ocimodel.trust.claims import format_time, parse_time
+from ocimodel.trust.claims import format_duration, format_time, parse_time
 from ocimodel.trust.counting import unfilled
 from ocimodel.trust.evidence import Evidence
 from ocimodel.trust.policy import Assessment, TrustPolicy
@@ -148,8 +148,8 @@ def _lineage(
     yield Outcome(name="lineage", finding=failing("lineage", problem) if problem else None, passed=told)
     if soak is not None:
         short = now - since < soak
-        finding = failing("soak", f"it is {told}, and that is less than {soak}") if short else None
-        yield Outcome(name="soak", finding=finding, passed=f"{told}: {soak} have passed")
+        finding = failing("soak", f"it is {told}, and that is less than {format_duration(soak)}") if short else None
+        yield Outcome(name="soak", finding=finding, passed=f"{told}: {format_duration(soak)} have passed")
 
 
 def _here(evidence: Evidence, subject: Subject, rules: Rules, policy: TrustPolicy, now: datetime) -> Outcome:

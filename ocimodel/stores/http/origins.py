@@ -118,6 +118,8 @@ def redacted(url: str) -> str:
     """A URL fit for printing: no query, no fragment, no user information, bounded."""
     try:
         parts = urlsplit(url)
+        if not parts.netloc:  # "host:5000/x" has no //: what stands before its last @ may be a secret
+            return printable(re.split("[?#]", url.rpartition("@")[2])[0], 300)
         return printable(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}", 300)
     except ValueError:
         return "a malformed URL"
