@@ -178,6 +178,25 @@ def test_a_version_is_taken_by_its_tag_as_long_as_its_channel(world: World, node
     assert node.pull(channel=at(world, "2.0"), after=3 * HOUR) == 0
 
 
+def test_a_layout_without_a_tag_is_asked_by_the_tag_that_it_means(
+    world: World, node: Node, fresh: Node, tmp_path: Path
+) -> None:
+    """`latest`, or the only one: a summary for another channel is none for it."""
+    layout = f"oci:{tmp_path}/own"
+    value = json.loads((world.root / "policy.json").read_text())
+    value["scopes"].append(value["scopes"][0] | {"match": layout})
+    path = tmp_path / "own.json"
+    path.write_text(json.dumps(value))
+    words = ("--policy", path, "--key", world.root / "prod.key")
+    assert run("promote", str(world.sources[0]), f"{layout}:stable", *words).code == 0
+    node.policy = fresh.policy = load(path)
+    assert fresh.pull(channel=Reference.parse(layout), after=None) == 0
+    assert run("copy", f"{layout}:stable", f"{layout}:latest").code == 0
+    assert node.pull(channel=Reference.parse(f"{layout}:latest"), after=None) == 19
+    assert node.pull(channel=Reference.parse(layout), after=None) == 19
+    assert node.pull(channel=Reference.parse(f"{layout}:stable"), after=None) == 0
+
+
 def test_a_site_of_its_own_promotes_for_itself(world: World, node: Node, tmp_path: Path) -> None:
     """Behind an air gap: judged under the canonical name, or by a promoter of the site, with a scope of its own."""
     world.promote(0)

@@ -91,7 +91,16 @@ def rejected(status: str) -> bytes:
     return b"\x30\x05" + info
 
 
+def without_attributes(answer: bytes) -> bytes:
+    """Signed by nobody knows what: RFC 3161 wants the attributes."""
+    found = tsp.TimeStampResp.load(answer)
+    del found["time_stamp_token"]["content"]["signer_infos"][0]["signed_attrs"]
+    dumped: bytes = found.dump(force=True)
+    return dumped
+
+
 WRONG: dict[str, tuple[bytes, int]] = {
+    "without signed attributes": (without_attributes(fitting(QUESTION)), 14),
     "another nonce": (fitting(QUESTION, nonce=1), 14),
     "no nonce": (fitting(QUESTION, nonce=None), 14),
     "another signature": (fitting(QUESTION, hashed=b"x" * 32), 14),

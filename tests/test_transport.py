@@ -193,6 +193,7 @@ def test_what_is_printed_of_a_url_holds_no_secret() -> None:
     assert redacted("https://user:secret@a.example/v2/x?sig=secret#secret") == "https://a.example/v2/x"
     assert len(redacted("https://a.example/" + "x" * 5000)) <= 300
     assert redacted("https://[::1/x") == "a malformed URL"
+    assert redacted("https://user:se?cr#et@a.example/tsr") == "https://a.example/tsr"
     assert redacted("localhost:5000/tsr") == "localhost:5000/tsr"
     assert redacted("user:se?cret@a.example/tsr?sig=secret") == "a.example/tsr"
 
@@ -496,6 +497,17 @@ def test_a_document_that_drips_for_ever_is_given_up() -> None:
         transport = Transport(plain_http=frozenset({server.host}), patience=Patience(document=0.2, stall=1))
         with pytest.raises(UnavailableError, match="too long"):
             get(transport, server.url)
+
+
+def test_a_document_of_a_known_length_that_drips_is_not_waited_for_when_it_is_given_up() -> None:
+    """The connection is not to be used again at the price of the rest."""
+    drops = (b"x" for _ in range(500))
+    with Scripted(lambda _: Say(body=drops, length=500, pause=0.02)) as server:
+        transport = Transport(plain_http=frozenset({server.host}), patience=Patience(document=0.2, stall=1))
+        began = time.monotonic()
+        with pytest.raises(UnavailableError, match="too long"):
+            get(transport, server.url)
+        assert time.monotonic() - began < 5  # the whole of it takes ten seconds
 
 
 def test_what_comes_at_a_bearable_rate_is_waited_for() -> None:

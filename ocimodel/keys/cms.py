@@ -48,7 +48,9 @@ def _problem(response: TimeStampResponse) -> str:
     parts = children(token, signed_data)
     (info,) = children(token, parts[-1][0])
     fields = children(token, info[0])
-    attributes = next(one for one in fields[3:4] if token[one[0]] == _ATTRIBUTES)
+    attributes = fields[3]
+    if token[attributes[0]] != _ATTRIBUTES:
+        return "it has no signed attributes"  # RFC 3161, section 2.4.2
     algorithm = _HASHES[_content(token, children(token, fields[2][0])[0][0])]
     content = children(token, children(token, parts[2][0])[1][0])
     said = _content(token, content[0][0])

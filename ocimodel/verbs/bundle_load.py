@@ -191,7 +191,8 @@ def _judged(
     if judge.name is not None and not alone:
         name = f"{judge.name}/{artifact.repository}" if artifact.repository else judge.name
         judge = Judge(policy=judge.policy, name=name, context=judge.context)
-    return judge(archive, closure.root, closure.raw(archive, closure.root), target, now)
+    tag = target.tag or artifact.tag or ""
+    return judge(archive, closure.root, closure.raw(archive, closure.root), target, tag, now)
 
 
 def _plan(archive: Archive, route: Route, closure: Closure) -> Plan:

@@ -103,7 +103,7 @@ def save(
             asked = target_of(reference, store)
             root, raw = store.get_manifest(asked)
             if judge is not None:
-                verdicts.append(judge(store, root, raw, reference, now))
+                verdicts.append(judge(store, root, raw, reference, asked, now))
             tag = reference.tag or (None if reference.digest else asked)
             found = closure_of(store, root, raw, wanted)
             gathered.add(store, found, Artifact(reference=_called(reference), tag=tag, name=tag, root=root))

@@ -74,7 +74,7 @@ class Judge:
     context: Mapping[str, str] = field(default_factory=dict)
 
     def __call__(
-        self, store: Store, subject: Descriptor, raw: bytes, reference: Reference, now: datetime
+        self, store: Store, subject: Descriptor, raw: bytes, reference: Reference, target: str, now: datetime
     ) -> Verdict:
         """Raises `Refusal`."""
         # A copy that nobody judges need not wait for what judges.
@@ -83,7 +83,7 @@ class Judge:
 
         asked = judged_name(reference, self.name)
         verdict, _, _ = decide(
-            store, subject, raw, asked, self.policy, now, self.context, tag=asked_tag(reference, self.name)
+            store, subject, raw, asked, self.policy, now, self.context, tag=asked_tag(reference, target, self.name)
         )
         verdict.raise_if_refused()
         return verdict
@@ -195,7 +195,7 @@ class Copier:
             raise UsageError("only digests by SHA-256 can be copied", hint="Name the artifact by its tag.")
         tag = target.tag or source.tag or (None if source.digest else asked)
         target = _checked(target, tag, root.digest)
-        verdict = self._judge(store, root, raw, source, self._now) if self._judge is not None else None
+        verdict = self._judge(store, root, raw, source, asked, self._now) if self._judge is not None else None
         closure = closure_of(store, root, raw, self._wanted)
         route = Route(
             source=store,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.manifest import Manifest
-from ocimodel.oci.reference import DEFAULT_TAG, LAYOUT_PREFIX, Reference
+from ocimodel.oci.reference import LAYOUT_PREFIX, Reference
 from ocimodel.trust.recognition import signed_part
 from ocimodel.trust.verdict import SignerReport, Verdict
 
@@ -42,11 +42,13 @@ def judged_name(reference: Reference, given: str | None = None) -> str:
     return path_name(Path(reference.path)) if reference.is_layout else reference.name
 
 
-def asked_tag(reference: Reference, given: str | None = None) -> str:
-    """The tag that summaries have to be for: none where a digest, or another name (``--as``), was given."""
-    if given is not None or reference.digest is not None:
-        return ""
-    return reference.tag or ("" if reference.is_layout else DEFAULT_TAG)
+def asked_tag(reference: Reference, target: str, given: str | None = None) -> str:
+    """The tag that summaries have to be for: none where a digest, or another name (``--as``), was given.
+
+    Args:
+        target: what the store was asked for, by `ocimodel.stores.opening.target_of`.
+    """
+    return "" if given is not None or reference.digest is not None else target
 
 
 def path_name(path: Path) -> str:

@@ -88,13 +88,21 @@ def open_model(
     resources = ExitStack()
     try:
         store = resources.enter_context(open_store(reference, access or Access(), mirrors=True))
-        subject, raw = store.get_manifest(target_of(reference, store))
+        target = target_of(reference, store)
+        subject, raw = store.get_manifest(target)
         verdict: Verdict | None = None
         grant: Verified | Unverified = Unverified(subject=subject)
         if policy is not None:
             asked = judged_name(reference)
             verdict, _, _ = decide(
-                store, subject, raw, asked, policy, now or datetime.now(UTC), context, tag=asked_tag(reference)
+                store,
+                subject,
+                raw,
+                asked,
+                policy,
+                now or datetime.now(UTC),
+                context,
+                tag=asked_tag(reference, target),
             )
             grant = verdict.raise_if_refused()
         if subject.media_type in media.INDEXES:

@@ -55,10 +55,11 @@ def explain_artifact(
         NotFoundError, UnavailableError, AuthenticationError: from the store.
     """
     with open_store(reference, access, mirrors=True) as store:
-        subject, raw = store.get_manifest(target_of(reference, store))
+        target = target_of(reference, store)
+        subject, raw = store.get_manifest(target)
         asked = judged_name(reference, name)
         verdict, evidence, _ = decide(
-            store, subject, raw, asked, policy, now, context, tag=asked_tag(reference, name)
+            store, subject, raw, asked, policy, now, context, tag=asked_tag(reference, target, name)
         )
     return Explanation(
         reference=reference.at(subject.digest),
@@ -104,10 +105,11 @@ def simulate(
     def one(reference: Reference) -> Simulated:
         try:
             with open_store(reference, access, mirrors=True) as store:
-                subject, raw = store.get_manifest(target_of(reference, store))
+                target = target_of(reference, store)
+                subject, raw = store.get_manifest(target)
                 name = judged_name(reference)
                 judged = partial(
-                    decide, store, subject, raw, name, now=now, context=context, tag=asked_tag(reference)
+                    decide, store, subject, raw, name, now=now, context=context, tag=asked_tag(reference, target)
                 )
                 after = judged(policy=policy)[0]
                 before = judged(policy=current)[0] if current else None

@@ -127,7 +127,8 @@ def pull(
         kept = stack.enter_context(_cache(cache, cache_verify, warnings))
         files = stack.enter_context(open_store(reference, access, mirrors=True))
         store = files if kept is None else Documents(files, kept)
-        subject, raw = store.get_manifest(target_of(reference, store))
+        target = target_of(reference, store)
+        subject, raw = store.get_manifest(target)
         verdict: Verdict | None = None
         grant: Verified | Unverified = Unverified(subject=subject)
         documents: tuple[Document, ...] = ()
@@ -136,7 +137,7 @@ def pull(
             asked = judged_name(reference, name)
             policy = remembering.with_floor(policy, asked, reference, state)
             verdict, _, documents = decide(
-                store, subject, raw, asked, policy, now, context, tag=asked_tag(reference, name)
+                store, subject, raw, asked, policy, now, context, tag=asked_tag(reference, target, name)
             )
             screen = Screen(policy, verdict)
             grant = verdict.raise_if_refused()

@@ -58,12 +58,21 @@ def verify_artifact(
         NotFoundError, UnavailableError, AuthenticationError: from the store.
     """
     with open_store(reference, access, mirrors=True) as store:
-        subject, raw = store.get_manifest(target_of(reference, store))
+        target = target_of(reference, store)
+        subject, raw = store.get_manifest(target)
         asked = judged_name(reference, name)
         policy = with_floor(policy, asked, reference, state_dir())
         now = now or datetime.now(UTC)
         verdict, _, _ = decide(
-            store, subject, raw, asked, policy, now, context, tag=asked_tag(reference, name), offline=offline
+            store,
+            subject,
+            raw,
+            asked,
+            policy,
+            now,
+            context,
+            tag=asked_tag(reference, target, name),
+            offline=offline,
         )
         verdict.raise_if_refused()
         checks = [Check("manifest", "pass", f"{subject.digest}, {subject.size} bytes"), *verdict_checks(verdict)]

@@ -91,10 +91,19 @@ def verify_directory(
     else:
         found = reference
         with open_store(reference, access, mirrors=True) as store:
-            subject, raw = store.get_manifest(target_of(reference, store))
+            target = target_of(reference, store)
+            subject, raw = store.get_manifest(target)
             asked = judged_name(reference, name)
             verdict, _, _ = decide(
-                store, subject, raw, asked, policy, now, context, tag=asked_tag(reference, name), offline=offline
+                store,
+                subject,
+                raw,
+                asked,
+                policy,
+                now,
+                context,
+                tag=asked_tag(reference, target, name),
+                offline=offline,
             )
             verdict.raise_if_refused()
             artifact = ModelArtifact.of(signed_manifest(raw, subject.media_type, verdict))

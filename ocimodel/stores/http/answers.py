@@ -100,7 +100,7 @@ class Answer:
             return b""
         # Not a full block: a body that drips must come back here to be timed.
         block = self._on_the_wire(lambda: self._body.read1(most))
-        self._received += self._moved(len(block))
+        self._moved(len(block))
         if block and self._drips(self._received):
             raise UnavailableError(f"{self._where}: the body takes too long")
         return block
@@ -114,6 +114,7 @@ class Answer:
             raise UnavailableError(f"{self._where}: the stream broke off ({_why(error)})") from None
 
     def _moved(self, count: int) -> int:
+        self._received += count
         if self._left is not None:
             if not count:
                 raise UnavailableError(f"{self._where}: the body is shorter than announced")
@@ -130,8 +131,8 @@ class Answer:
     def close(self) -> None:
         """Give the connection back if the body was read, else close it. A short rest is read for that."""
         with suppress(UnavailableError):
-            if self._left is not None and 0 < self._left <= _BLOCK:
-                self.readinto(memoryview(bytearray(self._left)))
+            while self._left is not None and 0 < self._left <= _BLOCK:
+                self.read_some(_BLOCK)  # which is timed
         if self._left == 0:
             with suppress(OSError, http.client.HTTPException, ValueError):
                 self._body.read()  # nothing comes; http.client wants to be told that it ended

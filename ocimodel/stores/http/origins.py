@@ -117,7 +117,8 @@ class Rules:
 def redacted(url: str) -> str:
     """A URL fit for printing: no query, no fragment, no user information, bounded."""
     try:
-        parts = urlsplit(url)
+        # Before the first slash all that stands before an @ may be a secret, whatever else it holds.
+        parts = urlsplit(re.sub("//[^/]*@", "//", url, count=1))
         if not parts.netloc:  # "host:5000/x" has no //: what stands before its last @ may be a secret
             return printable(re.split("[?#]", url.rpartition("@")[2])[0], 300)
         return printable(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}", 300)
