@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import shutil
 import time
@@ -74,12 +75,14 @@ def pull_through(place: Path, upstream: str, stack: ExitStack) -> RealRegistry:
 
 
 def kept(cache: RealRegistry) -> Path:
-    """The weights on the cache's disk, where they come to lie a moment after they were served."""
-    until = time.monotonic() + 10
+    """The weights on the cache's disk: it serves them, then files them, and links them last."""
+    hexes = hashlib.sha256(WEIGHTS).hexdigest()
+    stored = cache.root / "docker/registry/v2"
+    until = time.monotonic() + 20
     while time.monotonic() < until:
-        for path in cache.root.rglob("data"):
-            if path.stat().st_size == len(WEIGHTS):
-                return path
+        linked = any(path.stat().st_size for path in stored.glob(f"repositories/**/_layers/sha256/{hexes}/link"))
+        if linked:
+            return stored / "blobs/sha256" / hexes[:2] / hexes / "data"
         time.sleep(0.05)
     raise AssertionError("the cache keeps nothing")
 
