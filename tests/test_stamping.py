@@ -204,6 +204,7 @@ def test_nobody_there() -> None:
         Authority(url=url, patience=QUICK).stamp(b"signature", "sha256")
     assert (raised.value.exit_code, raised.value.reason) == (75, "timestamp")
     assert "time-stamping authority http://127.0.0.1" in raised.value.message
+    assert raised.value.message.count("http://") == 1
 
 
 @pytest.mark.parametrize("url", ["ftp://tsa.example", "tsa.example", "http://", "http://user:secret@tsa.example/"])
@@ -342,7 +343,8 @@ def test_statements_get_one_too(world: Path, present: tuple[Made, ...], monkeypa
         assert run("push", "model", "oci:other:v1", "--timestamp-url", "http://localhost").code == 2
     monkeypatch.delenv("OCIMODEL_TIMESTAMP_URL")
     assert run(*SIGN).code == 2, "a root without a URL"
-    assert run(*SIGN, "--timestamp-url", "").code == 2
+    for no_address in ("", "http://local\thost/", "http://localhost/\x1b[2J", "http://münchen.example/"):
+        assert run(*SIGN, "--timestamp-url", no_address).code == 2
     assert run(*SIGN, "--timestamp-url", "http://localhost", "--timestamp-root", "nowhere.pem").code == 3
     assert run(*SIGN, "--timestamp-url", "http://localhost", "--timestamp-root", "own.pub").code == 2
 

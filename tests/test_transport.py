@@ -194,6 +194,9 @@ def test_what_is_printed_of_a_url_holds_no_secret() -> None:
     assert len(redacted("https://a.example/" + "x" * 5000)) <= 300
     assert redacted("https://[::1/x") == "a malformed URL"
     assert redacted("https://user:se?cr#et@a.example/tsr") == "https://a.example/tsr"
+    assert redacted("http://user%3aSECRET%40a.example/tsr") == "http://a.example/tsr"
+    assert redacted("http://user:SECRET%40a.example@b.example/tsr") == "http://b.example/tsr"
+    assert redacted("user%3aSECRET%40a.example/tsr") == "a.example/tsr"
     assert redacted("localhost:5000/tsr") == "localhost:5000/tsr"
     assert redacted("user:se?cret@a.example/tsr?sig=secret") == "a.example/tsr"
 

@@ -55,7 +55,7 @@ class Authority:
     def __post_init__(self) -> None:
         timestamps.available()
         try:
-            Origin.of(self.url)
+            Origin.of(self.url.encode("ascii").decode())
         except ValueError:
             raise UsageError(
                 f"{redacted(self.url)!r} is no address of a time-stamping authority",
@@ -108,7 +108,8 @@ class Authority:
                 self.url, question.request, content_type=stamping.REQUEST_TYPE, limit=stamping.MAX_ANSWER
             )
         except UnavailableError as error:
-            raise _unavailable(f"{where}: {error.message}") from None
+            why = error.message.removeprefix(f"POST {redacted(self.url)}: ")
+            raise _unavailable(f"{where}: {why}") from None
         if status == 200:
             return answer
         if status in (401, 403):

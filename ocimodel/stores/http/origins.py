@@ -18,6 +18,8 @@ from urllib.parse import urlsplit
 from ocimodel.errors import UnavailableError
 
 _PORTS = {"http": 80, "https": 443}
+_AT = re.compile("@|%40")
+_USER_INFORMATION = re.compile("//[^/]*(?:@|%40)")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]+")
 
 
@@ -32,6 +34,8 @@ class Origin:
     @classmethod
     def of(cls, url: str) -> Self:
         """Raises ValueError for anything but an absolute http or https URL without user information."""
+        if _CONTROL.search(url):  # some of which urlsplit leaves out in silence
+            raise ValueError("control characters in a URL")
         parts = urlsplit(url)
         if parts.scheme not in _PORTS or not parts.hostname or "@" in parts.netloc or "\\" in url:
             raise ValueError("not a plain http or https URL")
@@ -118,10 +122,10 @@ def redacted(url: str) -> str:
     """A URL fit for printing: no query, no fragment, no user information, bounded."""
     try:
         # Before the first slash all that stands before an @ may be a secret, whatever else it holds.
-        parts = urlsplit(re.sub("//[^/]*@", "//", url, count=1))
+        parts = urlsplit(_USER_INFORMATION.sub("//", url, count=1))
         if not parts.netloc:  # "host:5000/x" has no //: what stands before its last @ may be a secret
-            return printable(re.split("[?#]", url.rpartition("@")[2])[0], 300)
-        return printable(f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}", 300)
+            return printable(re.split("[?#]", _AT.split(url)[-1])[0], 300)
+        return printable(f"{parts.scheme}://{parts.netloc}{parts.path}", 300)
     except ValueError:
         return "a malformed URL"
 
