@@ -110,6 +110,9 @@ class _Ahead(RawIOBase):
                 self._failure = error
                 raise
             self._over = not piece
+            if len(piece) <= size:
+                self._at += len(piece)
+                return piece
             self._rest = memoryview(piece)
         block, self._rest = self._rest[:size], self._rest[size:]
         self._at += len(block)

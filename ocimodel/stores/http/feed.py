@@ -113,17 +113,11 @@ class Feed:
             offset -= len(_some(file, min(BLOCK, offset), self.size))
         return file
 
-    def _read(self, wanted: int) -> bytes:
+    def _read(self, most: int) -> bytes:
         assert self._file is not None
-        parts = []
-        left = wanted
-        while left:
-            part = _some(self._file, left, self.size)
-            parts.append(part)
-            left -= len(part)
-        block = parts[0] if len(parts) == 1 else b"".join(parts)
+        block = _some(self._file, most, self.size)
         self._hash.update(block)
-        self._at += wanted
+        self._at += len(block)
         if self._at == self.size:
             if self._file.read(1):
                 raise _changed(self.size, "more")
