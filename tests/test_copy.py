@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -507,6 +508,16 @@ def test_nothing_is_read_of_what_the_policy_refuses(world: World) -> None:
     signed = world.copy(f"{world.source}:v1", world.target, "--key", world.pub, "--json")
     assert check(signed.document)["copies"][0]["verified"] is True
     assert signed.document["signers"][0]["status"] == "good"
+
+
+def test_what_is_judged_and_carried_is_read_once(world: World) -> None:
+    world.here.forget()
+    assert world.copy(f"{world.source}:v1", world.target, "--key", world.pub).code == 0
+    blobs = Counter(request.target for request in world.here.seen("GET", "blob"))
+    manifests = Counter(request.target for request in world.here.seen("GET", "manifest"))
+    assert len(blobs) > 4
+    assert set(blobs.values()) == {1}
+    assert {target for target, times in manifests.items() if times > 1 and target.startswith("sha256:")} == set()
 
 
 @pytest.mark.parametrize(

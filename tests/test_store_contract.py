@@ -29,6 +29,7 @@ from ocimodel.oci.digest import Digest
 from ocimodel.oci.manifest import MAX_BYTES, index_bytes, manifest_bytes
 from ocimodel.stores.memory import MemoryStore
 from ocimodel.stores.protocol import BLOCK, Source, Store, read_blob
+from ocimodel.transfer.remembered import Remembered
 from tests.hostile import HostileRegistry, Switches
 from tests.real.isolation import log_in
 from tests.real.registry import RealRegistry
@@ -44,7 +45,7 @@ from tests.store_backends import (
 )
 
 REAL = ("distribution", "referrers_registry", "basic_auth_registry", "token_registry")
-KINDS = ("memory", "layout", "hostile-api", "hostile-fallback", *REAL)
+KINDS = ("memory", "remembered", "layout", "hostile-api", "hostile-fallback", *REAL)
 ABSENT = Digest.of(b"nobody has this")
 
 
@@ -60,6 +61,11 @@ def _backend(kind: str, request: pytest.FixtureRequest, tmp_path: Path, stack: c
     if kind == "memory":
         store, other = MemoryStore("memory/model"), MemoryStore("memory/other")
         return Backend(kind, "", lambda: store, lambda: other, lambda: store)
+    if kind == "remembered":
+        behind = MemoryStore("memory/model")
+        return Backend(
+            "memory", "", lambda: Remembered(behind), lambda: MemoryStore("memory/other"), lambda: behind
+        )
     if kind == "layout":
         path = str(tmp_path / "layout")
 

@@ -26,6 +26,7 @@ from ocimodel.stores.protocol import Store
 from ocimodel.transfer import replica
 from ocimodel.transfer.closure import ALL, Wanted, closure_of
 from ocimodel.transfer.meter import Meter
+from ocimodel.transfer.remembered import Remembered
 from ocimodel.transfer.replica import Plan, Route, Tally
 
 if TYPE_CHECKING:
@@ -189,6 +190,8 @@ class Copier:
     def _begin(self, source: Reference, target: Reference) -> _Begun:
         """Everything but the manifests."""
         store = self._open(source, create=False, mirrors=True)
+        if self._judge is not None:
+            store = Remembered(store)
         asked = target_of(source, store)
         root, raw = store.get_manifest(asked)
         if root.digest.algorithm != "sha256":

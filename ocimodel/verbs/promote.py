@@ -34,6 +34,7 @@ from ocimodel.stores.protocol import Store
 from ocimodel.transfer import replica
 from ocimodel.transfer.closure import ALL, Closure, closure_of
 from ocimodel.transfer.meter import Meter
+from ocimodel.transfer.remembered import Remembered
 from ocimodel.transfer.replica import Plan, Route
 from ocimodel.trust.claims import format_time
 from ocimodel.trust.policy import TrustPolicy
@@ -155,7 +156,7 @@ class _Promotion:
 
     def run(self) -> Promoted:
         wish, now = self._wish, self._now
-        source = self._open(wish.source, create=False)
+        source = Remembered(self._open(wish.source, create=False))
         root, raw = source.get_manifest(target_of(wish.source, source))
         if root.digest.algorithm != "sha256":
             raise UsageError("only digests by SHA-256 can be promoted", hint="Name the artifact by its tag.")
