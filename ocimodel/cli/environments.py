@@ -49,7 +49,8 @@ def chain(given: str | None) -> Chain:
     if given is None and not path.exists():
         raise UsageError(
             f"there is no {environments.FILE} here",
-            hint="Give --environments FILE, or SRC and DST; see docs/reference/environments-yaml.md.",
+            hint="Give --environments FILE; docs/reference/environments-yaml.md says what stands in it. "
+            "promote takes SRC and DST as well.",
         )
     return environments.load(path)
 

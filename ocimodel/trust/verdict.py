@@ -58,7 +58,12 @@ RETIRED = "retired-key"
 _HINTS: Final = {
     NO_SCOPE: "Add a scope whose glob matches that name to the policy; for a copy, name its original: --as.",
     RETIRED: "Sign it again with the key that counts now: ocimodel resign REPO --old-key OLD.pub --key KEY.",
+    "not-a-promoter": "Promote with the key of somebody whom the policy, and the chain, let promote there.",
+    "rollback-gate": "Only what was promoted there before can be put back: --rollback --reason TEXT.",
+    "version-taken": "Choose another --version: the tag of a version never moves.",
+    "self-approved": "Have somebody approve it who did not build it: ocimodel approve REF --key KEY.",
 }
+"""What to do, where it depends on more than the class of a refusal."""
 ALWAYS_ENFORCED = frozenset({"integrity", "revocation"})
 SOFTENABLE: Final = tuple(sorted(({*CHECKS.values(), FORMATS}) - ALWAYS_ENFORCED))
 
@@ -263,12 +268,17 @@ class Verdict:
         if self.verified is not None:
             return self.verified
         first = self.refusing or self.findings[0]
-        error = _REFUSALS[first.exit_code](first.detail, reason=first.reason, hint=_HINTS.get(first.reason))
+        error = _REFUSALS[first.exit_code](first.detail, reason=first.reason, hint=remedy(first.reason))
         error.reasons = self.reasons
         error.verdict = self
         if self.clock is not None:
             error.hint = _of_clock(self.clock)
         raise error
+
+
+def remedy(reason: str) -> str | None:
+    """What to do about a finding of this reason; None: what the class of the refusal says."""
+    return _HINTS.get(reason)
 
 
 def _of_clock(offset: timedelta) -> str:

@@ -20,7 +20,7 @@ from ocimodel.trust.policy import Assessment, TrustPolicy
 from ocimodel.trust.ring import Trusted
 from ocimodel.trust.rules import Rules
 from ocimodel.trust.summary import Target, before, line_of, promoters, self_approved, used, waits_for
-from ocimodel.trust.verdict import FORMAT_DENIED, Finding, Verdict
+from ocimodel.trust.verdict import FORMAT_DENIED, Finding, Verdict, remedy
 from ocimodel.verbs.deciding import decide
 from ocimodel.verbs.promote_asked import Subject, Wanted, asked, failing
 
@@ -65,7 +65,7 @@ class Gates:
         self.verdict.raise_if_refused()
         for finding in self.own:  # an exemption softens the policy's rules, not these
             kind = UntrustedError if finding.exit_code == 12 else GateError
-            raise kind(finding.detail, reason=finding.reason)
+            raise kind(finding.detail, reason=finding.reason, hint=remedy(finding.reason))
 
 
 def judge(

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from ocimodel.errors import FormatError, NotFoundError, UsageError
+from ocimodel.errors import FormatError, GateError, NotFoundError, UsageError
 from ocimodel.model.artifact import ModelArtifact
 from ocimodel.model.chunkindex import ChunkIndex
 from ocimodel.oci.descriptor import Descriptor
@@ -26,6 +26,7 @@ from ocimodel.transfer.meter import Meter
 from ocimodel.transfer.places import state_dir
 from ocimodel.transfer.selection import Selection
 from ocimodel.trust.policy import TrustPolicy
+from ocimodel.trust.verdict import Verdict
 from ocimodel.verbs.archives import members
 from ocimodel.verbs.deciding import decide
 from ocimodel.verbs.directory import Expected, check_directory, expected_files, left_out
@@ -84,7 +85,7 @@ def verify_directory(
         informed = inform(evidence, policy, now, offline=offline)
         verdict = policy.evaluate(informed.evidence, now, context)
         informed.check(verdict)
-        verdict.raise_if_refused()
+        _raise_if_refused(verdict, name)
         artifact = ModelArtifact.of(signed_manifest(receipt.manifest, receipt.media_type, verdict))
         index = ChunkIndex.named_by(artifact.manifest, receipt.index)
         expected = expected_files(artifact, Selection(receipt.include, receipt.exclude), receipt.members, index)
@@ -123,6 +124,15 @@ def verify_directory(
         verdict=verdict,
         checks=tuple(checks),
     )
+
+
+def _raise_if_refused(verdict: Verdict, name: str | None) -> None:
+    try:
+        verdict.raise_if_refused()
+    except GateError as error:
+        if name is None:
+            error.hint = "A directory is judged under its own path; say where it came from: --as HOST/REPOSITORY."
+        raise
 
 
 def _expected_from(store: Store, artifact: ModelArtifact, directory: Path) -> Expected:
