@@ -6,8 +6,10 @@ PYTHON ?= $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (
 	&& echo /usr/bin/python3 || echo python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# One worker more than cores, since tests wait for programs half of their time; four at most.
+WORKERS := $(shell cores=$$(nproc 2>/dev/null || echo 1); echo $$((cores < 3 ? cores + 1 : 4)))
 # A file's tests stay together: they share its registries.
-PYTEST_ARGS ?= -n auto --maxprocesses 4 --dist loadfile
+PYTEST_ARGS ?= -n $(WORKERS) --dist loadfile
 BENCH_ARGS ?=
 FUZZ_ARGS ?=
 

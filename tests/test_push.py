@@ -30,7 +30,7 @@ from ocimodel.trust.policy import TrustPolicy
 from ocimodel.verbs.inspect import inspect, list_tags
 from ocimodel.verbs.push import Pushed, push
 from ocimodel.verbs.verify import verify_artifact
-from tests.hostile import HostileRegistry, Reply
+from tests.hostile import HostileRegistry, Reply, Request, Switches
 from tests.models import make_model, weights
 from tests.signers import ALICE, BOB
 
@@ -103,14 +103,25 @@ def test_a_registry_that_refuses_something_gets_no_tag(model: Path, route: str) 
         assert registry.tags == {"v1": str(pushed.digest)}
 
 
-def test_a_registry_that_trips_over_two_who_push_the_same(model: Path) -> None:
-    """docker-registry 2.8 answers 400 DIGEST_INVALID while somebody else writes the same manifest; once."""
+@pytest.mark.parametrize("kind", ["manifest", "list"])
+def test_a_registry_that_trips_over_two_who_push_the_same(model: Path, kind: str) -> None:
+    """docker-registry 2.8 answers 400 DIGEST_INVALID while somebody else writes the same manifest or list; once."""
     body = json.dumps({"errors": [{"code": "DIGEST_INVALID", "message": "provided digest did not match"}]})
-    with HostileRegistry() as registry:
-        headers = {"Content-Type": "application/json"}
-        registry.fail(Reply(400, headers, body.encode()), route="manifest", method="PUT", times=1)
+    stumbles: list[str] = []
+
+    def stumble(request: Request) -> Reply | None:
+        if request.method != "PUT" or request.route != "manifest" or stumbles:
+            return None
+        if (kind == "list") != (media.OCI_INDEX in request.headers.get("content-type", "")):
+            return None
+        stumbles.append(request.target)
+        return Reply(400, {"Content-Type": "application/json"}, body.encode())
+
+    with HostileRegistry(Switches(referrers="404")) as registry:
+        registry.on_request = stumble
         pushed = pushing(registry, model, signer=ALICE)
-        assert registry.tags == {"v1": str(pushed.digest)}
+        assert registry.tags["v1"] == str(pushed.digest)
+        assert len(stumbles) == 1
 
 
 # --- what is in it ----------------------------------------------------------------------------

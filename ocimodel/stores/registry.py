@@ -19,14 +19,13 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ocimodel import jsonio
-from ocimodel.errors import AuthenticationError, FormatError, NotFoundError, OcimodelError, RejectedError
+from ocimodel.errors import AuthenticationError, FormatError, NotFoundError, OcimodelError
 from ocimodel.jsonio import Node
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
 from ocimodel.oci.reference import Reference
 from ocimodel.stores.facts import check_tag, digest_of, examine, is_fallback_tag, subject_of_tag
 from ocimodel.stores.http import downloads, listing, manifests, sessions, uploads
-from ocimodel.stores.http.answers import Answer
 from ocimodel.stores.http.asking import Asking
 from ocimodel.stores.http.auth import scopes_for
 from ocimodel.stores.http.credentials import HUB_HOSTS, Credential, Credentials, DockerConfig, Given
@@ -37,7 +36,6 @@ from ocimodel.stores.http.targets import Targets
 from ocimodel.stores.http.transport import Request, Transport
 from ocimodel.stores.protocol import BlobStream, Progress, ReferrerList, Source, no_progress
 
-_STUMBLES = 3
 HUB_API = "registry-1.docker.io"
 _PAGE = 1000
 """ECR refuses to list more tags at a time."""
@@ -92,22 +90,10 @@ class RegistryStore:
     def put_manifest(self, raw: bytes, media_type: str, *, tag: str | None = None) -> Descriptor:
         facts = examine(raw, media_type)
         target = check_tag(tag) if tag is not None else facts.descriptor.digest
-        answer = self._put(raw, media_type, target)
+        answer = manifests.put(self._repository, raw, media_type, target)
         if facts.subject is not None:
             self._referrers.add(facts.subject, facts.descriptor, acknowledged=bool(answer.header("oci-subject")))
         return Descriptor(media_type=media_type, digest=facts.descriptor.digest, size=len(raw))
-
-    def _put(self, raw: bytes, media_type: str, target: str | Digest) -> Answer:
-        """Put, and put again where docker-registry trips over somebody who puts the same bytes just now (400)."""
-        patience = self._repository.transport.patience
-        for _ in range(_STUMBLES):
-            try:
-                return manifests.put(self._repository, raw, media_type, target)
-            except RejectedError as error:
-                if "DIGEST_INVALID" not in error.message:
-                    raise
-                patience.sleep(patience.settle)
-        return manifests.put(self._repository, raw, media_type, target)
 
     def tags(self) -> list[str]:
         return sorted(tag for tag in self._all_tags() if not is_fallback_tag(tag))

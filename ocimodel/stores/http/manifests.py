@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ocimodel.errors import DigestMismatchError, FormatError
+from ocimodel.errors import DigestMismatchError, FormatError, RejectedError
 from ocimodel.oci import media
 from ocimodel.oci.descriptor import Descriptor
 from ocimodel.oci.digest import Digest
@@ -19,6 +19,7 @@ from ocimodel.stores.http.policy import MANIFEST_BYTES
 from ocimodel.stores.http.repository import Repository
 from ocimodel.stores.http.transport import Body, Request
 
+_STUMBLES = 5
 ACCEPT = ", ".join((media.OCI_MANIFEST, media.OCI_INDEX, media.DOCKER_MANIFEST, media.DOCKER_LIST))
 
 
@@ -75,7 +76,11 @@ def put(
     *,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """Store ``raw`` under ``target``. 412 (If-Match) is an answer, everything else but success an error."""
+    """Store ``raw`` under ``target``. 412 (If-Match) is an answer, everything else but success an error.
+
+    Puts again where docker-registry trips over somebody who puts the same just now: it reads what that one is
+    writing, and calls a digest invalid.
+    """
     request = Request(
         method="PUT",
         url=repository.manifest(target),
@@ -84,8 +89,7 @@ def put(
         body=Body.of(raw),
         accept=frozenset({200, 201, 202, 204, 412} if headers else {200, 201, 202, 204}),
     )
-    with repository.send(request) as answer:
-        pass
+    answer = _put(repository, request)
     promised = promised_digest(answer)
     if answer.status != 412 and promised is not None:
         actual = promised.hasher()
@@ -97,6 +101,19 @@ def put(
                 actual=str(promised),
             )
     return answer
+
+
+def _put(repository: Repository, request: Request) -> Answer:
+    patience, left = repository.transport.patience, _STUMBLES
+    while True:
+        try:
+            with repository.send(request) as answer:
+                return answer
+        except RejectedError as error:
+            left -= 1
+            if not left or "DIGEST_INVALID" not in error.message:
+                raise
+        patience.sleep(patience.settle)
 
 
 def _request(
