@@ -210,6 +210,15 @@ def test_an_answer_that_cannot_be_written_is_74(world: World) -> None:
     assert len(ran.stderr.splitlines()) == 2
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("asked", [("--version",), ("--help",), ("push", "--help")], ids=" ".join)
+@pytest.mark.parametrize("unbuffered", ["", "1"], ids=["", "unbuffered"])
+def test_what_a_program_says_of_itself_ends_as_an_answer_does(asked: tuple[str, ...], unbuffered: str) -> None:
+    for follow, code in (("> /dev/full", 74), ("| true", 0), (">&-", 0)):
+        ran = ocimodel(*asked, follow=follow, PYTHONUNBUFFERED=unbuffered)
+        assert (ran.returncode, "Traceback" in ran.stderr) == (code, False), ran.stderr
+
+
 def test_a_closed_stderr_changes_nothing(world: World) -> None:
     assert ocimodel("verify", world.ref, "--key", world.stranger, follow="2>&-").returncode == 12
 

@@ -8,6 +8,7 @@ writes. Each other module is one group of commands. The answer goes to stdout an
 from __future__ import annotations
 
 import sys
+from contextlib import suppress
 from typing import NoReturn
 
 from ocimodel import __version__
@@ -15,9 +16,12 @@ from ocimodel import __version__
 
 def main() -> NoReturn:
     """The console script. Never returns."""
-    if sys.argv[1:] == ["--version"]:  # what scripts ask first and often: no import is worth it
-        sys.stdout.write(f"ocimodel {__version__}\n")
-        sys.exit(0)
+    # What scripts ask first and often: no import is worth it, unless it cannot be written.
+    if sys.argv[1:] == ["--version"] and sys.stdout is not None:
+        with suppress(OSError):
+            sys.stdout.write(f"ocimodel {__version__}\n")
+            sys.stdout.flush()
+            sys.exit(0)
     from ocimodel.cli.process import start
 
     start(sys.argv[1:])

@@ -125,7 +125,9 @@ def run(argv: Sequence[str], console: Console | None = None) -> int:
     except _CLICK_ERROR as error:
         path = getattr(getattr(error, "ctx", None), "command_path", None) or _path(command, arguments)
         return _misused(arguments, path, error, console)
-    except SystemExit as error:  # shell completion
+    except SystemExit as error:  # shell completion; or whoever asked for help has read enough
+        if isinstance(error.__context__, BrokenPipeError):
+            return 0
         return error.code if isinstance(error.code, int) else 0
     return result if isinstance(result, int) else 0
 

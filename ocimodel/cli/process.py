@@ -67,8 +67,7 @@ def start(argv: Sequence[str]) -> NoReturn:
         from ocimodel.cli.console import Console
         from ocimodel.cli.run import Run, Settings
 
-        Run("", Settings(debug="--debug" in argv), Console(), event=None).failed(error)
-        code = 1
+        code = Run("", Settings(debug="--debug" in argv), Console(), event=None).failed(error)
     end(code)
 
 
