@@ -203,7 +203,7 @@ def test_nobody_there() -> None:
     with pytest.raises(OcimodelError) as raised:
         Authority(url=url, patience=QUICK).stamp(b"signature", "sha256")
     assert (raised.value.exit_code, raised.value.reason) == (75, "timestamp")
-    assert "time-stamping authority http://127.0.0.1" in raised.value.message
+    assert raised.value.message.startswith("the time-stamping authority: POST http://127.0.0.1")
     assert raised.value.message.count("http://") == 1
 
 

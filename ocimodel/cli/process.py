@@ -78,7 +78,7 @@ def end(code: int) -> NoReturn:
     """
     _flush()
     if not _stops and threading.active_count() == 1:
-        with suppress(Exception):
+        with suppress(BaseException):  # a signal that comes now is in _stops
             atexit._run_exitfuncs()
         _flush()
     os._exit(_stops[0] if _stops else code)

@@ -27,7 +27,7 @@ from ocimodel.trust.judge import Judged, Status, Terms
 from ocimodel.trust.policy import Assessment, TrustPolicy
 from ocimodel.trust.ring import KeyEntry, Ring, Trusted
 from ocimodel.trust.rules import Rules
-from ocimodel.trust.verdict import Finding
+from ocimodel.trust.verdict import SELF_APPROVED, Finding
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +127,7 @@ def self_approved(found: Assessment) -> Iterable[Finding]:
                 f"gate {gated.gate.title}: without those who built it, "
                 f"{len(gated.gate.demand.places) - len(missing)} of {len(gated.gate.demand.places)} approvals"
             )
-            yield Finding(exit_code=19, reason="self-approved", detail=detail)
+            yield Finding(exit_code=19, reason=SELF_APPROVED, detail=detail)
 
 
 def used(found: Assessment) -> tuple[Digest, ...]:

@@ -55,13 +55,17 @@ CLOCK = "clock"
 FORMAT_DENIED = "format-denied"
 NO_SCOPE = "no-scope"
 RETIRED = "retired-key"
+NOT_A_PROMOTER = "not-a-promoter"
+ROLLED_BACK = "rollback-gate"
+VERSION_TAKEN = "version-taken"
+SELF_APPROVED = "self-approved"
 _HINTS: Final = {
     NO_SCOPE: "Add a scope whose glob matches that name to the policy; for a copy, name its original: --as.",
     RETIRED: "Sign it again with the key that counts now: ocimodel resign REPO --old-key OLD.pub --key KEY.",
-    "not-a-promoter": "Promote with the key of somebody whom the policy, and the chain, let promote there.",
-    "rollback-gate": "Only what was promoted there before can be put back: --rollback --reason TEXT.",
-    "version-taken": "Choose another --version: the tag of a version never moves.",
-    "self-approved": "Have somebody approve it who did not build it: ocimodel approve REF --key KEY.",
+    NOT_A_PROMOTER: "Promote with the key of somebody whom the policy, and the chain, let promote there.",
+    ROLLED_BACK: "Only what was promoted there before can be put back: --rollback --reason TEXT.",
+    VERSION_TAKEN: "Choose another --version: the tag of a version never moves.",
+    SELF_APPROVED: "Have somebody approve it who did not build it: ocimodel approve REF --key KEY.",
 }
 """What to do, where it depends on more than the class of a refusal."""
 ALWAYS_ENFORCED = frozenset({"integrity", "revocation"})

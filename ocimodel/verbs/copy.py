@@ -189,9 +189,8 @@ class Copier:
 
     def _begin(self, source: Reference, target: Reference) -> _Begun:
         """Everything but the manifests."""
-        store = self._open(source, create=False, mirrors=True)
-        if self._judge is not None:
-            store = Remembered(store)
+        plain = self._open(source, create=False, mirrors=True)
+        store = Remembered(plain) if self._judge is not None else plain
         asked = target_of(source, store)
         root, raw = store.get_manifest(asked)
         if root.digest.algorithm != "sha256":
@@ -210,6 +209,8 @@ class Copier:
         tally = Tally()
         if not self._dry_run:
             replica.send_blobs(route, plan, self._meter, tally)
+        # What was remembered has served its purpose, and several wait for their manifests at a time.
+        route = replace(route, source=plain)
         return _Begun(source=source, target=target, verdict=verdict, route=route, plan=plan, tally=tally)
 
     def _finish(self, begun: _Begun) -> Copied:

@@ -40,7 +40,7 @@ from ocimodel.trust.claims import format_time
 from ocimodel.trust.policy import TrustPolicy
 from ocimodel.trust.ring import Ring, Trusted
 from ocimodel.trust.summary import Held, Target, held, promoters
-from ocimodel.trust.verdict import Finding
+from ocimodel.trust.verdict import ROLLED_BACK, VERSION_TAKEN, Finding
 from ocimodel.verbs.attaching import store_attachment
 from ocimodel.verbs.deciding import decide
 from ocimodel.verbs.evidence import gather
@@ -262,13 +262,13 @@ class _Promotion:
         older = bool(mine and current and mine[0].sequence < current[0].sequence)
         if self._wish.rollback is not None and not mine:
             detail = f"gate rollback: it was never promoted to {self._there.channel} of {self._there.name}"
-            return gates.with_own("rollback", Finding(exit_code=19, reason="rollback-gate", detail=detail), "")
+            return gates.with_own("rollback", Finding(exit_code=19, reason=ROLLED_BACK, detail=detail), "")
         if self._wish.rollback is None and older:
             detail = (
                 f"gate rollback: {self._there.channel} has gone on to a newer release since; "
                 "to go back, add --rollback --reason TEXT"
             )
-            return gates.with_own("rollback", Finding(exit_code=19, reason="rollback-gate", detail=detail), "")
+            return gates.with_own("rollback", Finding(exit_code=19, reason=ROLLED_BACK, detail=detail), "")
         return gates
 
     def _valid(self, mine: Sequence[Held], newest: int) -> Held | None:
@@ -380,4 +380,4 @@ def _version_problem(store: Store, version: str, digest: Digest) -> Finding | No
     if found == digest:
         return None
     detail = f"gate version: {version} of {store.name} is {found} and never moves"
-    return Finding(exit_code=19, reason="version-taken", detail=detail)
+    return Finding(exit_code=19, reason=VERSION_TAKEN, detail=detail)

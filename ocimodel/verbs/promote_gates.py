@@ -20,7 +20,7 @@ from ocimodel.trust.policy import Assessment, TrustPolicy
 from ocimodel.trust.ring import Trusted
 from ocimodel.trust.rules import Rules
 from ocimodel.trust.summary import Target, before, line_of, promoters, self_approved, used, waits_for
-from ocimodel.trust.verdict import FORMAT_DENIED, Finding, Verdict, remedy
+from ocimodel.trust.verdict import FORMAT_DENIED, NOT_A_PROMOTER, Finding, Verdict, remedy
 from ocimodel.verbs.deciding import decide
 from ocimodel.verbs.promote_asked import Subject, Wanted, asked, failing
 
@@ -169,14 +169,14 @@ def _promoter(
 ) -> Finding | None:
     if only and key.keyid != only:
         detail = f"{key} is not the promoter whom the chain of environments names"
-        return Finding(exit_code=12, reason="not-a-promoter", detail=detail)
+        return Finding(exit_code=12, reason=NOT_A_PROMOTER, detail=detail)
     if not allowed:
         return None
     line = line_of(key, allowed)
     if line is None:
         detail = f"{key} is none of the {len(allowed)} promoters whom {rules.match} names"
-        return Finding(exit_code=12, reason="not-a-promoter", detail=detail)
+        return Finding(exit_code=12, reason=NOT_A_PROMOTER, detail=detail)
     problem = line.standing.problem(line.id, None, now, rules.leeway)
     if problem is None:
         return None
-    return Finding(exit_code=12, reason="not-a-promoter", detail=problem.detail)
+    return Finding(exit_code=12, reason=NOT_A_PROMOTER, detail=problem.detail)

@@ -55,7 +55,7 @@ class Authority:
     def __post_init__(self) -> None:
         timestamps.available()
         try:
-            Origin.of(self.url.encode("ascii").decode())
+            Origin.of(self.url.encode("ascii").decode())  # nothing else goes on the wire
         except ValueError:
             raise UsageError(
                 f"{redacted(self.url)!r} is no address of a time-stamping authority",
@@ -108,8 +108,7 @@ class Authority:
                 self.url, question.request, content_type=stamping.REQUEST_TYPE, limit=stamping.MAX_ANSWER
             )
         except UnavailableError as error:
-            why = error.message.removeprefix(f"POST {redacted(self.url)}: ")
-            raise _unavailable(f"{where}: {why}") from None
+            raise _unavailable(f"the time-stamping authority: {error.message}") from None
         if status == 200:
             return answer
         if status in (401, 403):

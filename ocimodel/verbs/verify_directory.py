@@ -131,7 +131,7 @@ def _raise_if_refused(verdict: Verdict, name: str | None) -> None:
         verdict.raise_if_refused()
     except GateError as error:
         if name is None:
-            error.hint = "A directory is judged under its own path; say where it came from: --as HOST/REPOSITORY."
+            error.hint = f"{error.hint} A directory is judged under its path; --as HOST/REPOSITORY says otherwise."
         raise
 
 

@@ -20,6 +20,7 @@ from ocimodel.stores.http.repository import Repository
 from ocimodel.stores.http.transport import Body, Request
 
 _STUMBLES = 5
+"""So often a manifest is put where the registry trips."""
 ACCEPT = ", ".join((media.OCI_MANIFEST, media.OCI_INDEX, media.DOCKER_MANIFEST, media.DOCKER_LIST))
 
 
