@@ -212,7 +212,8 @@ def test_a_connection_that_breaks_costs_a_try(registry: HostileRegistry, known: 
     assert reads.opened == 1
     assert registry.received("upload") == len(data) + (0 if keep else 2 * MIB)
     assert sum(moved) == len(data)
-    assert min(moved) < 0
+    # What it lost is taken back; where it has kept all that had left, there is nothing to take back.
+    assert keep or min(moved) < 0
 
 
 @pytest.mark.parametrize("keep", [True, False])
